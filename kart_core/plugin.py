@@ -1,0 +1,408 @@
+"""What a plugin of kart is: a subclass of `Plugin` that implements some of its hooks.
+
+A hook returns *records*: small frozen objects that say what the plugin provides and how
+to use it. The distribution announces the names that it provides as entry points, one per
+name, so that kart can find a plugin without importing it::
+
+    # pyproject.toml of a plugin that reads and writes YAML
+    [project.entry-points."kart_core.serializers"]
+    yaml = "kart_yaml:Yaml"
+
+The class behind the entry is imported when one of its names is first used. A plugin that
+stands in a project needs no distribution: name it in ``[plugins] load`` or pass the class
+to ``kart_core.build(..., plugins=[Mine])``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor as FuturesExecutor
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+
+import attrs
+import pluggy
+
+if TYPE_CHECKING:
+    from attrs import AttrsInstance
+
+__all__ = [
+    "GROUPS",
+    "Event",
+    "Executor",
+    "Hasher",
+    "Plugin",
+    "Secret",
+    "Seeder",
+    "Serializer",
+    "Stat",
+    "Storage",
+    "Store",
+    "hookimpl",
+]
+
+hookspec = pluggy.HookspecMarker("kart_core")
+hookimpl = pluggy.HookimplMarker("kart_core")
+"""The marker of a method that implements a hook: ``@hookimpl``."""
+
+GROUPS: Mapping[str, str] = {
+    "kart_storages": "kart_core.storages",
+    "kart_serializers": "kart_core.serializers",
+    "kart_hashers": "kart_core.hashers",
+    "kart_seeders": "kart_core.seeders",
+    "kart_executors": "kart_core.executors",
+    "kart_event": "kart_core.events",
+}
+"""Each hook and the entry-point group in which a distribution announces it."""
+
+
+class Secret(str):
+    """A text that is never shown: not printed, not logged, not recorded, not in an id.
+
+    It is a ``str`` for the library that needs it; ``repr``, ``format`` and ``str()`` show stars.
+    `reveal` gives the text.
+
+    Example:
+        >>> key = Secret("abc")
+        >>> print(key, f"{key}", repr(key), key.reveal())
+        *** *** Secret('***') abc
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __format__(self, format_spec: str) -> str:
+        return format("***", format_spec)
+
+    def __reduce_ex__(self, protocol: Any, /) -> Any:
+        raise TypeError("a Secret is never pickled: let the other process read it from where it comes from")
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return str.__str__(self)
+
+
+class Stat(NamedTuple):
+    """What a store knows of a file without reading it."""
+
+    size: int
+    """Bytes."""
+    mark: str
+    """A text that changes when the file changes: a modification time, an ETag, a generation."""
+    modified: float | None
+    """Seconds since the epoch by the storage's own clock, where it says so."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """The files under one root, which is a workspace.
+
+    A path is relative to the root and uses ``/``. Every write is whole: a reader sees the old
+    content, the new one, or no file; never a part. A file that is not there is a
+    ``FileNotFoundError``; another failure is an ``OSError`` of its kind.
+    """
+
+    def stat(self, path: str) -> Stat | None:
+        """What is known of the file, or None where there is none."""
+        ...
+
+    def stat_many(self, paths: Sequence[str]) -> list[Stat | None]:
+        """`stat` of each path, in their order; a remote store asks concurrently."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The whole content."""
+        ...
+
+    def open(self, path: str) -> BinaryIO:
+        """The content as an open, seekable file, for reading only."""
+        ...
+
+    def put(self, path: str, data: bytes) -> None:
+        """Writes the whole content, over what was there."""
+        ...
+
+    def put_file(self, path: str, source: str) -> None:
+        """Puts the content of the local file `source`; `source` is gone afterwards."""
+        ...
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Writes the content only if there is no such file; of many who try at once, one is told True."""
+        ...
+
+    def remove(self, path: str) -> bool:
+        """Removes the file; whether there was one."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        """Every file whose path begins with the folder `prefix` (``""``: every file), with its stat."""
+        ...
+
+    def staging_directory(self, path: str) -> str | None:
+        """A local directory from which `put_file` to `path` is a mere rename, or None where there is none."""
+        ...
+
+    def local_path(self, path: str) -> str | None:
+        """The file's path on this machine's file system, or None where it has none."""
+        ...
+
+
+@attrs.frozen
+class Storage:
+    """A record of `Plugin.kart_storages`: how URLs of one scheme are opened."""
+
+    scheme: str
+    """The part of a URL before ``://``."""
+    open: Callable[[str], Store]
+    """Takes the workspace's whole URL and gives its store. It touches no network."""
+    shared: Literal["process", "machine", "network"] = "network"
+    """Who sees what is written there: this process alone, this machine, or everyone."""
+    exclusive: bool = True
+    """Whether `Store.create` has one winner among processes."""
+
+
+@attrs.frozen
+class Serializer:
+    """A record of `Plugin.kart_serializers`: how a value becomes the content of a file and back."""
+
+    suffix: str
+    """The end of a target's file name that chooses this serializer, without the dot: ``parquet``, ``tar.gz``."""
+    dump: Callable[[Any, BinaryIO], None]
+    """Writes the value to the file. It raises `TypeError` or `ValueError` for what the format cannot represent."""
+    load: Callable[[BinaryIO], Any]
+    """Reads the value back."""
+    types: Sequence[str] = ()
+    """The types that it takes, as ``"pandas:DataFrame"``; empty: it decides for each value."""
+    version: int = 1
+    """Raised by one when the format on disk changes; it stands in every record."""
+    seekable: bool = False
+    """Whether both functions need a real file that can seek; otherwise a stream that is read once will do."""
+    stream: Callable[[BinaryIO], Iterator[Any]] | None = None
+    """Reads the parts of a value that was dumped in parts, one at a time; None where the format has none."""
+
+
+@attrs.frozen
+class Hasher:
+    """A record of `Plugin.kart_hashers`: how a value of a type becomes part of a unique id."""
+
+    type: str
+    """The type's module and qualified name with a dot: ``numpy.ndarray``. Subclasses are taken too, told apart by name."""
+    encode: Callable[[Any], bytes]
+    """Gives equal bytes for equal values and different ones for different values, on every platform."""
+
+
+@attrs.frozen
+class Seeder:
+    """A record of `Plugin.kart_seeders`: how a library's global random generator is fixed."""
+
+    method: str
+    """The name by which `fix_random_seed_methods` calls it: ``numpy.random.seed``."""
+    module: str
+    """The module whose import makes seeding necessary: ``numpy.random``. It is not imported for seeding's sake."""
+    seed: Callable[[int], None]
+    """Fixes the generator; the number is from 0 to 2**32 - 1."""
+    save: Callable[[], Any]
+    """The generator's state, to be given back."""
+    restore: Callable[[Any], None]
+    """Gives a saved state back."""
+
+
+@attrs.frozen
+class Executor:
+    """A record of `Plugin.kart_executors`: where tasks are run."""
+
+    name: str
+    open: Callable[[int], FuturesExecutor]
+    """Takes the number of workers and gives a session: ``submit`` takes work and gives futures, ``shutdown`` ends it."""
+    in_process: bool = False
+    """Whether the work runs in the process that submits it."""
+
+
+@attrs.frozen
+class Event:
+    """What happened in a run, as `Plugin.kart_event` is told."""
+
+    kind: Literal["run_started", "task_started", "task_finished", "task_reused", "task_failed", "task_blocked", "run_finished"]
+    run: str
+    """The run's id."""
+    time: float
+    """Seconds since the epoch."""
+    task: str | None = None
+    """The task's name, ``module.Class``; None for an event of the whole run."""
+    unique_id: str | None = None
+    seconds: float | None = None
+    """How long the task, or the run, took; None where it has not ended."""
+    error: str | None = None
+    """One line, where it failed."""
+    counts: Mapping[str, int] | None = None
+    """For an event of the run: how many tasks will run, are reused, have failed."""
+
+
+class Plugin:
+    """The hooks of kart, their documentation, and the base class of every plugin.
+
+    A plugin overrides the hooks that it implements, each marked with ``@hookimpl``, and gives
+    records. All hooks are optional.
+
+    Args:
+        settings: an instance of the plugin's settings class, filled from ``[plugins.NAME]`` of
+            the configuration, from ``KART_NAME__KEY`` in the environment and from
+            ``--set plugins.NAME.KEY=VALUE``; None where the class names no settings.
+
+    Example:
+        A plugin with settings. The class keyword names an attrs class; each of its fields is a
+        setting, with its type, its default, and ``metadata={"help": ...}``:
+
+        >>> import attrs
+        >>> @attrs.frozen
+        ... class ShoutSettings:
+        ...     volume: int = attrs.field(default=1, metadata={"help": "how loud"})
+        >>> class Shout(Plugin, settings=ShoutSettings):
+        ...     settings: ShoutSettings
+        >>> Shout(ShoutSettings(volume=3)).settings.volume
+        3
+    """
+
+    settings_class: ClassVar[type[AttrsInstance] | None] = None
+    """The attrs class of the plugin's settings, as given by the class keyword ``settings``."""
+
+    settings: Any
+
+    def __init_subclass__(cls, settings: type[AttrsInstance] | None = None, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if settings is not None:
+            if not attrs.has(settings):
+                raise TypeError(f"settings={settings!r} of the plugin {cls.__qualname__} is no attrs class")
+            cls.settings_class = settings
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings = settings
+
+    @hookspec
+    def kart_storages(self) -> Sequence[Storage]:
+        """Where results can be stored: a record per URL scheme.
+
+        Entry-point group ``kart_core.storages``; the entry's name is the scheme.
+
+        Example:
+            Any filesystem of fsspec under a scheme of one's own:
+
+            >>> from kart_core.builtin.fsspec_store import FsspecStore
+            >>> class Scratch(Plugin):
+            ...     @hookimpl
+            ...     def kart_storages(self) -> list[Storage]:
+            ...         return [Storage("scratch", open=self.open, shared="process", exclusive=False)]
+            ...
+            ...     def open(self, url: str) -> Store:
+            ...         return FsspecStore("memory://" + url.removeprefix("scratch://"))
+            >>> store = Scratch().kart_storages()[0].open("scratch://here")
+            >>> store.put("a.txt", b"kart")
+            >>> store.read("a.txt")
+            b'kart'
+        """
+        return ()
+
+    @hookspec
+    def kart_serializers(self) -> Sequence[Serializer]:
+        """How values are written and read: a record per suffix of a file name.
+
+        Entry-point group ``kart_core.serializers``; the entry's name is the suffix.
+
+        Example:
+            >>> import io
+            >>> class Upper(Plugin):
+            ...     @hookimpl
+            ...     def kart_serializers(self) -> list[Serializer]:
+            ...         return [Serializer("upper", dump=self.dump, load=self.load, types=("builtins:str",))]
+            ...
+            ...     def dump(self, value: str, file: BinaryIO) -> None:
+            ...         file.write(value.upper().encode())
+            ...
+            ...     def load(self, file: BinaryIO) -> str:
+            ...         return file.read().decode()
+            >>> file = io.BytesIO()
+            >>> record = Upper().kart_serializers()[0]
+            >>> record.dump("kart", file)
+            >>> record.load(io.BytesIO(file.getvalue()))
+            'KART'
+        """
+        return ()
+
+    @hookspec
+    def kart_hashers(self) -> Sequence[Hasher]:
+        """How values of other libraries' types become part of a unique id: a record per type.
+
+        Entry-point group ``kart_core.hashers``; the entry's name is the type.
+
+        Example:
+            >>> from fractions import Fraction
+            >>> class Fractions(Plugin):
+            ...     @hookimpl
+            ...     def kart_hashers(self) -> list[Hasher]:
+            ...         return [Hasher("fractions.Fraction", encode=lambda value: str(value).encode())]
+            >>> Fractions().kart_hashers()[0].encode(Fraction(1, 2))
+            b'1/2'
+        """
+        return ()
+
+    @hookspec
+    def kart_seeders(self) -> Sequence[Seeder]:
+        """How the random generators of libraries are fixed: a record per method.
+
+        Entry-point group ``kart_core.seeders``; the entry's name is the method.
+
+        Example:
+            >>> import random
+            >>> class Own(Plugin):
+            ...     @hookimpl
+            ...     def kart_seeders(self) -> list[Seeder]:
+            ...         return [Seeder("own.seed", module="random", seed=self.seed,
+            ...                        save=random.getstate, restore=random.setstate)]
+            ...
+            ...     def seed(self, value: int) -> None:
+            ...         random.seed(value + 1)
+            >>> Own().kart_seeders()[0].seed(56)
+            >>> random.randint(0, 100) == random.Random(57).randint(0, 100)
+            True
+        """
+        return ()
+
+    @hookspec
+    def kart_executors(self) -> Sequence[Executor]:
+        """Where tasks are run: a record per name.
+
+        Entry-point group ``kart_core.executors``; the entry's name is the executor's.
+
+        Example:
+            >>> from kart_core.builtin.executors import InlineExecutor
+            >>> class Here(Plugin):
+            ...     @hookimpl
+            ...     def kart_executors(self) -> list[Executor]:
+            ...         return [Executor("here", open=lambda workers: InlineExecutor(), in_process=True)]
+            >>> Here().kart_executors()[0].open(1).submit(sum, [1, 2]).result()
+            3
+        """
+        return ()
+
+    @hookspec
+    def kart_event(self, event: Event) -> None:
+        """Told of everything that happens in a run, in the process that coordinates it.
+
+        Entry-point group ``kart_core.events``; the entry's name is free. A listener that raises
+        is reported, and the run goes on.
+
+        Example:
+            >>> class Seen(Plugin):
+            ...     kinds: ClassVar[list[str]] = []
+            ...
+            ...     @hookimpl
+            ...     def kart_event(self, event: Event) -> None:
+            ...         self.kinds.append(event.kind)
+            >>> Seen().kart_event(Event("run_started", run="r1", time=0.0))
+            >>> Seen.kinds
+            ['run_started']
+        """
