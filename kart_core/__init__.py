@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         SerializationError,
         StorageError,
     )
-    from kart_core.execution.current import progress, rng
+    from kart_core.running import progress, rng
     from kart_core.file import File
     from kart_core.plugin import Plugin, Secret, hookimpl
     from kart_core.records import Record, record, results
@@ -74,7 +74,7 @@ _HOMES = {
     "run": "kart_core.cli",
     "add_config": "kart_core.config",
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "kart_core.errors"),
-    **dict.fromkeys(("progress", "rng"), "kart_core.execution.current"),
+    **dict.fromkeys(("progress", "rng"), "kart_core.running"),
     "File": "kart_core.file",
     **dict.fromkeys(("Plugin", "Secret", "hookimpl"), "kart_core.plugin"),
     **dict.fromkeys(("Record", "record", "results"), "kart_core.records"),

@@ -226,7 +226,7 @@ class Executor:
 class Event:
     """What happened in a run, as `Plugin.kart_event` is told."""
 
-    kind: Literal["run_started", "task_started", "task_finished", "task_reused", "task_failed", "task_blocked", "run_finished"]
+    kind: Literal["run_started", "task_started", "task_progress", "task_finished", "task_reused", "task_failed", "task_blocked", "run_finished"]
     run: str
     """The run's id."""
     time: float
@@ -239,7 +239,7 @@ class Event:
     error: str | None = None
     """One line, where it failed."""
     counts: Mapping[str, int] | None = None
-    """For an event of the run: how many tasks will run, are reused, have failed."""
+    """For an event of the run: how many tasks will run, are reused, have failed; for progress: ``done`` and ``total``."""
 
 
 class Plugin:

@@ -1,0 +1,436 @@
+"""Building: plan, run what is missing, and give back the roots' results as storage gives them back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import attrs
+
+from kart_core import config, host
+from kart_core.declaration import shape_of
+from kart_core.errors import BuildError, MissingDataError, ParameterError, PluginError
+from kart_core.execution.journal import Journal
+from kart_core.execution.scheduler import Listener, Outcome, run_plan, unfinished
+from kart_core.execution.worker import Worker
+from kart_core.graph import Node
+from kart_core.identity import state_of
+from kart_core.loading import value_of
+from kart_core.naming import adopt_main
+from kart_core.planning import Plan, make_plan
+from kart_core.plugin import Event, Plugin
+from kart_core.records import workspace_of
+from kart_core.seeding import Generators
+from kart_core.target import flatten
+
+if TYPE_CHECKING:
+    from kart_core.task import TaskOnKart
+
+    AnyTask = TaskOnKart[Any]
+
+_log = logging.getLogger("kart_core.build")
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+@attrs.frozen(eq=False)
+class RunReport:
+    """What became of a run."""
+
+    run: str
+    """The run's id; the records that it wrote name it."""
+    plan: Plan
+    ran: Sequence[AnyTask]
+    reused: Sequence[AnyTask]
+    failures: dict[AnyTask, BaseException]
+    """What failed, with the exception; external data that is not there too."""
+    blocked: Sequence[AnyTask]
+    """What could not run, since something that it depends on failed."""
+    unfinished: Sequence[AnyTask]
+    """What an interruption left."""
+    seconds: float
+    paths: dict[AnyTask, list[str]]
+    """Where each root's result is."""
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """The exit status of a command that ends with this report."""
+        if self.interrupted:
+            return 130
+        return self.error().exit_code if self.failures else 0
+
+    def error(self) -> BuildError:
+        """The failures as one exception."""
+        from kart_core.task import TaskOnKart
+
+        lines = [_sentence(task, error) for task, error in self.failures.items()]
+        if self.blocked:
+            lines.append(f"{len(self.blocked)} more could not run, since they depend on what failed")
+        failed = "1 task failed" if len(lines) - bool(self.blocked) == 1 else f"{len(self.failures)} tasks failed"
+        assert all(isinstance(task, TaskOnKart) for task in self.failures)
+        return BuildError(f"{failed}:\n  " + "\n  ".join(lines), self.failures)
+
+
+def _sentence(task: AnyTask, error: BaseException) -> str:
+    said = str(error).strip()
+    return said if isinstance(error, MissingDataError) else f"{task!r}: {type(error).__name__}{': ' if said else ''}{said}"
+
+
+@attrs.frozen
+class Settings:
+    """What a run is asked for; each given setting holds for every task of it, except `rerun`, which means the roots."""
+
+    workspace_directory: str | os.PathLike[str] | None = None
+    local_temporary_directory: str | None = None
+    rerun: bool | None = None
+    rerun_from: Sequence[str] = ()
+    strict_check: bool | None = None
+    modification_time_check: bool | None = None
+    fail_on_empty_dump: bool | None = None
+    plugins: Sequence[type[Plugin] | Plugin] = ()
+    executor: str = "inline"
+
+    def layer(self) -> dict[tuple[str, str], object]:
+        """The settings that hold for every task, as a layer of the configuration."""
+        names = ("local_temporary_directory", "strict_check", "modification_time_check", "fail_on_empty_dump")
+        given: dict[tuple[str, str], object] = {
+            ("TaskOnKart", name): getattr(self, name) for name in names if getattr(self, name) is not None
+        }
+        if self.workspace_directory is not None:
+            given["TaskOnKart", "workspace_directory"] = os.fspath(self.workspace_directory)
+        return given
+
+
+class Session:
+    """One call of `build`, `plan` or `execute`: the configuration and the plugins that hold for it."""
+
+    def __init__(self, tasks: Sequence[AnyTask], settings: Settings, listen: Sequence[Callable[[Event], None]]) -> None:
+        from kart_core.task import TaskOnKart
+
+        for task in tasks:
+            if not isinstance(task, TaskOnKart):  # pyright: ignore[reportUnnecessaryIsInstance]
+                hint = f"; make one: {task.__name__}(…)" if isinstance(task, type) else ""
+                raise ParameterError(f"kart builds tasks, but was given {task!r}{hint}")
+        if isinstance(settings.rerun_from, str):
+            raise ParameterError(f"rerun_from takes a list of task names; write rerun_from=[{settings.rerun_from!r}]")
+        self.tasks = tasks
+        self.settings = settings
+        self._listen = listen
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Makes the session's configuration and plugins the current ones."""
+        layer = self.settings.layer()
+        with ExitStack() as stack:
+            if layer:
+                stack.enter_context(config.using(config.current().with_options(layer, origin="build")))
+            if self.settings.plugins:
+                stack.enter_context(host.using(host.Host(config.current(), self.settings.plugins)))
+            yield
+
+    def plan(self) -> Plan:
+        """The plan of the session's tasks."""
+        return make_plan(self.tasks, bool(self.settings.rerun), self.settings.rerun_from)
+
+    def execute(self) -> RunReport:
+        """Plans and runs."""
+        adopt_main()
+        clock = time.perf_counter()
+        run = new_run()
+        plan = self.plan()
+        outcome = Outcome()
+        interrupted = False
+        told = _Told(run, plan, [*self._listen, *host.current().listeners()])
+        with Generators() as generators:
+            _check_seeds(plan, generators)
+            worker = Worker(run, generators, self._build_inside, told.progressed if told.listeners else None)
+            executor = _executor(self.settings.executor)
+            told.run_started()
+            try:
+                with executor:
+                    run_plan(plan, executor, worker.execute, told, outcome)
+            except KeyboardInterrupt:
+                interrupted = True
+        report = RunReport(
+            run=run,
+            plan=plan,
+            ran=[node.task for node in outcome.ran],
+            reused=[node.task for node in plan.reused],
+            failures={node.task: error for node, error in outcome.failures.items()},
+            blocked=[node.task for node in outcome.blocked],
+            unfinished=[node.task for node in unfinished(plan, outcome)],
+            seconds=time.perf_counter() - clock,
+            paths={t: [target.url for target in flatten(t.output(), t).values()] for t in self.tasks},
+            interrupted=interrupted,
+        )
+        told.run_finished(report)
+        return report
+
+    def _build_inside(self, tasks: Iterable[AnyTask]) -> None:
+        """Builds what a running task yields."""
+        report = Session(list(tasks), attrs.evolve(self.settings, rerun=None, rerun_from=()), self._listen).execute()
+        if report.interrupted:
+            raise KeyboardInterrupt
+        if report.failures:
+            raise report.error()
+
+
+def new_run() -> str:
+    """The id of a new run: when it began, in UTC, and eight random hex digits."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
+
+
+def _executor(name: str) -> Any:
+    present = host.current()
+    record = present.executor(name)
+    if record is None:
+        raise present.missing("kart_executors", name)
+    if not record.in_process:
+        raise PluginError(
+            f"the executor {name!r} works in other processes, and this version of kart runs tasks in the process that "
+            "builds; use executor='inline'"
+        )
+    return record.open(1)
+
+
+def _check_seeds(plan: Plan, generators: Generators) -> None:
+    checked: set[tuple[str, ...]] = set()
+    for node in plan.nodes:
+        if node.action == "run":
+            task = node.task
+            methods = tuple(task.fix_random_seed_methods)
+            if methods not in checked and _names_methods(task):
+                checked.add(methods)
+                generators.check(methods, True, task)
+
+
+def _names_methods(task: AnyTask) -> bool:
+    shape = shape_of(type(task))
+    name = "fix_random_seed_methods"
+    return name in task._kart_given or name in shape.defaults or config.current().find(shape.sections, name) is not None
+
+
+class _Told(Listener):
+    """Tells the journal and the listeners of each step."""
+
+    def __init__(self, run: str, plan: Plan, listeners: Sequence[Callable[[Event], None]]) -> None:
+        self.listeners = listeners
+        self._run = run
+        self._plan = plan
+        runs = plan.to_run
+        self._journal = Journal(workspace_of(runs[-1].task), run) if runs else None
+        self._counts = {"run": len(runs), "reused": len(plan.reused), "missing": len(plan.missing)}
+
+    def run_started(self) -> None:
+        if self._journal is not None:
+            self._journal.run("run_started", self._counts)
+        if self.listeners:
+            self._tell(Event("run_started", self._run, time.time(), counts=self._counts))
+            for node in self._plan.reused:
+                self._tell(Event("task_reused", self._run, time.time(), node.name, node.unique_id))
+
+    def started(self, node: Node) -> None:
+        _log.debug("%r runs: %s", node.task, node.reason)
+        if self.listeners:
+            self._tell(Event("task_started", self._run, time.time(), node.name, node.unique_id))
+
+    def progressed(self, task: AnyTask, done: int, total: int | None) -> None:
+        counts = {"done": done} if total is None else {"done": done, "total": total}
+        name = state_of(shape_of(type(task))).full_name
+        self._tell(Event("task_progress", self._run, time.time(), name, task.unique_id, counts=counts))
+
+    def finished(self, node: Node, seconds: float) -> None:
+        if self._journal is not None:
+            self._journal.task("task_finished", node.name, node.unique_id, seconds)
+        if self.listeners:
+            self._tell(Event("task_finished", self._run, time.time(), node.name, node.unique_id, seconds))
+
+    def failed(self, node: Node, seconds: float, error: BaseException) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if self._journal is not None:
+            self._journal.task("task_failed", node.name, node.unique_id, seconds, text)
+        if self.listeners:
+            self._tell(Event("task_failed", self._run, time.time(), node.name, node.unique_id, seconds, text))
+
+    def blocked(self, node: Node) -> None:
+        if self.listeners:
+            self._tell(Event("task_blocked", self._run, time.time(), node.name, node.unique_id))
+
+    def run_finished(self, report: RunReport) -> None:
+        counts = {
+            "run": len(report.ran),
+            "reused": len(report.reused),
+            "failed": len(report.failures),
+            "blocked": len(report.blocked),
+        }
+        if self._journal is not None:
+            self._journal.run("run_finished", counts)
+        if self.listeners:
+            self._tell(Event("run_finished", self._run, time.time(), seconds=report.seconds, counts=counts))
+
+    def _tell(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+
+def execute(*tasks: AnyTask, listen: Sequence[Callable[[Event], None]] = (), **settings: Any) -> RunReport:
+    """Builds tasks and reports; what commands are made of.
+
+    Args:
+        tasks: the roots.
+        listen: told of every event of the run.
+        settings: as for `build`.
+
+    Returns:
+        What became of the run; failures of tasks stand in it and are not raised.
+
+    Raises:
+        KartError: the tasks cannot be planned.
+    """
+    session = Session(tasks, Settings(**settings), listen)
+    with session.open():
+        return session.execute()
+
+
+def plan(*tasks: AnyTask, **settings: Any) -> Plan:
+    """What `build` would do, and why; nothing is changed by looking.
+
+    Args:
+        tasks: the roots.
+        settings: as for `build`.
+
+    Raises:
+        KartError: the tasks make no graph that can run, or the workspace cannot be read.
+
+    Example:
+        >>> import kart_core as kart
+        >>> class One(kart.TaskOnKart[int]):
+        ...     def run(self) -> int:
+        ...         return 1
+        >>> [(node.action, node.reason) for node in kart.plan(One()).nodes]
+        [('run', 'no result is stored')]
+    """
+    session = Session(tasks, Settings(**settings), ())
+    with session.open():
+        return session.plan()
+
+
+@overload
+def build(
+    task: TaskOnKart[T],
+    /,
+    *,
+    return_value: Literal[True] = ...,
+    workspace_directory: str | os.PathLike[str] | None = ...,
+    local_temporary_directory: str | None = ...,
+    rerun: bool | None = ...,
+    rerun_from: Sequence[str] = ...,
+    strict_check: bool | None = ...,
+    modification_time_check: bool | None = ...,
+    fail_on_empty_dump: bool | None = ...,
+    plugins: Sequence[type[Plugin] | Plugin] = ...,
+    executor: str = ...,
+) -> T: ...
+@overload
+def build(
+    first: TaskOnKart[A],
+    second: TaskOnKart[B],
+    /,
+    *,
+    return_value: Literal[True] = ...,
+    workspace_directory: str | os.PathLike[str] | None = ...,
+    local_temporary_directory: str | None = ...,
+    rerun: bool | None = ...,
+    rerun_from: Sequence[str] = ...,
+    strict_check: bool | None = ...,
+    modification_time_check: bool | None = ...,
+    fail_on_empty_dump: bool | None = ...,
+    plugins: Sequence[type[Plugin] | Plugin] = ...,
+    executor: str = ...,
+) -> tuple[A, B]: ...
+@overload
+def build(
+    first: TaskOnKart[A],
+    second: TaskOnKart[B],
+    third: TaskOnKart[C],
+    /,
+    *more: TaskOnKart[T],
+    return_value: Literal[True] = ...,
+    workspace_directory: str | os.PathLike[str] | None = ...,
+    local_temporary_directory: str | None = ...,
+    rerun: bool | None = ...,
+    rerun_from: Sequence[str] = ...,
+    strict_check: bool | None = ...,
+    modification_time_check: bool | None = ...,
+    fail_on_empty_dump: bool | None = ...,
+    plugins: Sequence[type[Plugin] | Plugin] = ...,
+    executor: str = ...,
+) -> tuple[A | B | C | T, ...]: ...
+@overload
+def build(
+    *tasks: TaskOnKart[object],
+    return_value: Literal[False],
+    workspace_directory: str | os.PathLike[str] | None = ...,
+    local_temporary_directory: str | None = ...,
+    rerun: bool | None = ...,
+    rerun_from: Sequence[str] = ...,
+    strict_check: bool | None = ...,
+    modification_time_check: bool | None = ...,
+    fail_on_empty_dump: bool | None = ...,
+    plugins: Sequence[type[Plugin] | Plugin] = ...,
+    executor: str = ...,
+) -> None: ...
+def build(*tasks: TaskOnKart[Any], return_value: bool = True, **settings: Any) -> Any:
+    """Runs what is missing of some tasks and of all that they require, and gives back their results.
+
+    Args:
+        tasks: the roots.
+        return_value: whether to load and give back the results; without, the build alone is done.
+        workspace_directory: for this run, where every task stores its result, unless it was given one itself.
+        local_temporary_directory: for this run, the folder for files on their way.
+        rerun: run the roots again even if their results are stored.
+        rerun_from: names of task classes; they and all that depends on them run again.
+        strict_check: for this run, a task is complete only if everything upstream is.
+        modification_time_check: for this run, a task is not complete if an input is another than it read.
+        fail_on_empty_dump: for this run, a task that dumps an empty value fails.
+        plugins: plugins of the project, as classes or instances, besides those that are installed.
+        executor: the name of the executor.
+
+    Returns:
+        The value of the task; of several tasks a tuple of their values. It is what storage gives
+        back, whether the task ran or was reused.
+
+    Raises:
+        BuildError: tasks failed, or external data is missing; it holds each original exception.
+        KartError: the tasks make no graph that can run, or storage fails.
+
+    Example:
+        >>> import kart_core as kart
+        >>> class Double(kart.TaskOnKart[int]):
+        ...     n: int
+        ...     def run(self) -> int:
+        ...         return 2 * self.n
+        >>> kart.build(Double(n=2))
+        4
+        >>> kart.build(Double(n=2), Double(n=3))
+        (4, 6)
+    """
+    session = Session(tasks, Settings(**settings), ())
+    with session.open():
+        report = session.execute()
+        if report.interrupted:
+            raise KeyboardInterrupt
+        if report.failures:
+            error = report.error()
+            raise error from next(iter(report.failures.values()))
+        if not return_value:
+            return None
+        values = tuple(value_of(task) for task in tasks)
+    return values[0] if len(tasks) == 1 else values

@@ -1,0 +1,255 @@
+"""Results on this machine's file system, by the operating system's own calls.
+
+What is written stands first in a temporary file of the same folder, ``.NAME.RANDOM.tmp``, and
+is then renamed: a reader, or a kill, never meets half a file. Permissions follow the umask, so
+that others who share the disk can read what they could read before.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EXDEV
+from itertools import count
+from typing import TYPE_CHECKING, BinaryIO
+
+from kart_core.plugin import Stat, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["LocalStore", "refuse_way_out"]
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_FILE_TYPE, _FOLDER = 0o170000, 0o040000
+
+_number = count()
+_process = ""
+
+
+def _name_process() -> None:
+    global _process
+    _process = os.urandom(6).hex()  # not from `random`: that stream belongs to the user
+
+
+_name_process()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_name_process)
+
+
+class LocalStore(Store):
+    """A store in a folder of this machine.
+
+    Every write is a rename; `create` is a hard link, so that it has one winner, whole, on network
+    file systems too.
+
+    Args:
+        root: the folder, as an absolute path; it is made when something is first put there.
+
+    Example:
+        >>> import tempfile
+        >>> store = LocalStore(tempfile.mkdtemp())
+        >>> store.put("a/b.txt", b"kart")
+        >>> store.read("a/b.txt"), store.stat("a/b.txt").size, store.stat("c.txt")
+        (b'kart', 4, None)
+    """
+
+    def __init__(self, root: str) -> None:
+        if not os.path.isabs(root):
+            raise ValueError(f"the root of a local store must be an absolute path, not {root!r}")
+        self.root = os.path.normpath(root)
+        self._base = self.root.rstrip(os.sep) + os.sep
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self.root!r})"
+
+    def stat(self, path: str) -> Stat | None:
+        if ".." in path or path[:1] in ("", "/"):
+            refuse_way_out(path)
+        try:
+            found = os.stat(self._base + path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if found.st_mode & _FILE_TYPE == _FOLDER:
+            return None
+        return Stat(found.st_size, f"{found.st_mtime_ns}", found.st_mtime)
+
+    def stat_many(self, paths: Sequence[str]) -> list[Stat | None]:
+        stat = self.stat
+        return [stat(path) for path in paths]
+
+    def read(self, path: str) -> bytes:
+        if ".." in path or path[:1] in ("", "/"):
+            refuse_way_out(path)
+        descriptor = os.open(self._base + path, _READ)
+        try:
+            size = os.fstat(descriptor).st_size
+            data = os.read(descriptor, size + 1)
+            while len(data) < size:  # one call gives 2 GiB at most
+                more = os.read(descriptor, size - len(data))
+                if not more:
+                    break
+                data += more
+            return data
+        finally:
+            os.close(descriptor)
+
+    def open(self, path: str) -> BinaryIO:
+        if ".." in path or path[:1] in ("", "/"):
+            refuse_way_out(path)
+        return open(self._base + path, "rb")
+
+    def put(self, path: str, data: bytes) -> None:
+        if ".." in path or path[:1] in ("", "/"):
+            refuse_way_out(path)
+        temporary = self._write_temporary(path, data)
+        try:
+            os.replace(temporary, self._base + path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def put_file(self, path: str, source: str) -> None:
+        if ".." in path or path[:1] in ("", "/"):
+            refuse_way_out(path)
+        try:
+            os.replace(source, self._base + path)
+        except FileNotFoundError:
+            if not os.path.exists(source):
+                raise
+            os.makedirs(os.path.dirname(self._base + path), exist_ok=True)
+            self.put_file(path, source)
+        except OSError as error:
+            if error.errno != EXDEV:
+                raise
+            self._copy(path, source)
+            os.unlink(source)
+
+    def create(self, path: str, data: bytes) -> bool:
+        if ".." in path or path[:1] in ("", "/"):
+            refuse_way_out(path)
+        temporary = self._write_temporary(path, data)
+        try:
+            os.link(temporary, self._base + path)
+            return True
+        except FileExistsError:
+            # A network file system may do it, lose the answer, do it again, and find it done.
+            return os.stat(temporary).st_nlink == 2
+        except OSError:
+            return self._create_without_links(path, data)
+        finally:
+            os.unlink(temporary)
+
+    def remove(self, path: str) -> bool:
+        if ".." in path or path[:1] in ("", "/"):
+            refuse_way_out(path)
+        try:
+            os.unlink(self._base + path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        prefix = prefix.strip("/")
+        if ".." in prefix:
+            refuse_way_out(prefix)
+        folders = [f"{prefix}/" if prefix else ""]
+        while folders:
+            folder = folders.pop()
+            try:
+                entries = os.scandir(self._base + folder)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            with entries:
+                for entry in entries:
+                    name = entry.name
+                    if entry.is_dir():
+                        if not (entry.is_symlink() and self._leads_back(folder, name)):
+                            folders.append(f"{folder}{name}/")
+                    elif not (name.startswith(".") and name.endswith(".tmp")):
+                        found = self.stat(folder + name)
+                        if found is not None:
+                            yield folder + name, found
+
+    def staging_directory(self, path: str) -> str:
+        directory = os.path.dirname(self.local_path(path))
+        os.makedirs(directory, exist_ok=True)
+        return directory
+
+    def local_path(self, path: str) -> str:
+        if ".." in path or path[:1] in ("", "/"):
+            refuse_way_out(path)
+        return self._base + path
+
+    def _write_temporary(self, path: str, data: bytes) -> str:
+        """A new file with the content, next to `path`; its name is given back."""
+        temporary, descriptor = self._open_temporary(path)
+        try:
+            try:
+                written = os.write(descriptor, data)
+                while written < len(data):
+                    written += os.write(descriptor, memoryview(data)[written:])
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        return temporary
+
+    def _open_temporary(self, path: str) -> tuple[str, int]:
+        start = path.rfind("/") + 1
+        # The name is cut so that the longest one that the file system takes can have a temporary one too.
+        temporary = f"{self._base}{path[:start]}.{path[start : start + 50]}.{_process}{next(_number):x}.tmp"
+        try:
+            return temporary, os.open(temporary, _CREATE, 0o666)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(temporary), exist_ok=True)
+            return temporary, os.open(temporary, _CREATE, 0o666)
+
+    def _copy(self, path: str, source: str) -> None:
+        """Puts a copy of a file of another file system."""
+        from shutil import copyfileobj
+
+        temporary, descriptor = self._open_temporary(path)
+        try:
+            with open(source, "rb") as read, open(descriptor, "wb") as write:
+                copyfileobj(read, write, 1 << 20)
+            os.replace(temporary, self._base + path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def _create_without_links(self, path: str, data: bytes) -> bool:
+        """Exclusive still, on a file system without hard links; but a reader may meet the file half written."""
+        target = self._base + path
+        try:
+            descriptor = os.open(target, _CREATE, 0o666)
+        except FileExistsError:
+            return False
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+        except BaseException:
+            os.unlink(target)
+            raise
+        return True
+
+    def _leads_back(self, folder: str, name: str) -> bool:
+        """Whether a link to a folder leads to one that holds it: following it would never end."""
+        held_by = os.path.realpath(self._base + folder) + os.sep
+        return held_by.startswith(os.path.join(os.path.realpath(self._base + folder + name), ""))
+
+
+def refuse_way_out(path: str) -> None:
+    """Raises `ValueError` if a path is not one of a file below a store's root.
+
+    Example:
+        >>> refuse_way_out("a/b..c.txt")
+        >>> refuse_way_out("a/../../b.txt")
+        Traceback (most recent call last):
+        ValueError: the path 'a/../../b.txt' leads out of the workspace: give one without '..', relative to it
+    """
+    if not path:
+        raise ValueError("the path of a file in the workspace is empty")
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"the path {path!r} leads out of the workspace: give one without '..', relative to it")

@@ -1,0 +1,184 @@
+"""What the commands about tasks do: run them, plan them, show how a result came to be."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kart_core.cli.roots import configured, make
+from kart_core.parameters import parse_text
+from kart_core.report.say import complain, say
+from kart_core.task import TaskOnKart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kart_core.building import RunReport
+    from kart_core.cli.arguments import Arguments, Given
+    from kart_core.records import Record
+
+
+def run(
+    arguments: Arguments,
+    *,
+    files: Sequence[str],
+    rerun_from: Sequence[str],
+    plugin_settings: Sequence[str],
+    disabled: Sequence[str],
+    log_level: str | None,
+    local_scheduler: bool,
+) -> int:
+    """Runs the named tasks and shows what came of it; gives the exit code."""
+    del local_scheduler  # there is no other: accepted so that commands written for luigi's keep working
+    if log_level is not None:
+        _show_log(log_level)
+    rerun, given = _rerun(arguments.given)
+    with configured(given, files, plugin_settings, disabled):
+        from kart_core.building import execute
+        from kart_core.report.progress import watching
+        from kart_core.report.summary import summary
+
+        roots = make(arguments)
+        check_effect(given, roots)
+        with watching() as listener:
+            report = execute(roots, rerun=rerun, rerun_from=rerun_from, listen=[listener])
+        _show_failures(report)
+        for line in summary(report):
+            say(line)
+    return report.exit_code
+
+
+def plan(
+    arguments: Arguments,
+    *,
+    files: Sequence[str],
+    rerun_from: Sequence[str],
+    plugin_settings: Sequence[str],
+    disabled: Sequence[str],
+    as_json: bool,
+) -> int:
+    """Shows what a run would do; gives the exit code."""
+    rerun, given = _rerun(arguments.given)
+    with configured(given, files, plugin_settings, disabled):
+        from kart_core.building import plan as make_plan
+        from kart_core.report import tree
+
+        roots = make(arguments)
+        check_effect(given, roots)
+        made = make_plan(*roots, rerun=rerun, rerun_from=rerun_from)
+        if as_json:
+            say(json.dumps(tree.as_data(made), indent=2))
+        else:
+            tree.show_plan(made)
+    return 0
+
+
+def show(
+    arguments: Arguments,
+    *,
+    files: Sequence[str],
+    plugin_settings: Sequence[str],
+    disabled: Sequence[str],
+    as_json: bool,
+) -> int:
+    """Shows the record of a result; gives the exit code."""
+    with configured(arguments.given, files, plugin_settings, disabled):
+        from kart_core.records import record
+        from kart_core.report.tables import show_record
+
+        if len(arguments.tasks) != 1:
+            raise click.UsageError("name one result: its unique id, or MODULE:TASK")
+        found: Record = record(make(arguments)[0] if arguments.roots else arguments.tasks[0])
+        if as_json:
+            import attrs
+
+            say(json.dumps(attrs.asdict(found), indent=2, ensure_ascii=False))
+        else:
+            show_record(found)
+    return 0
+
+
+def check_effect(given: Sequence[Given], roots: Sequence[TaskOnKart[Any]]) -> None:
+    """Refuses an option of a class that changes no task of the run.
+
+    Raises:
+        click.UsageError: there is such an option.
+    """
+    shared = [(option, meaning) for option in given for meaning in option.meanings if not meaning.root]
+    idle = [(option, meaning, parse_text(option.text, meaning.annotation)) for option, meaning in shared]
+    if not idle:
+        return
+    present: set[type] = set()
+    for task in _walk(roots):
+        present.update(type(task).__mro__)
+        idle = [one for one in idle if not (isinstance(task, one[1].cls) and getattr(task, one[1].name) == one[2])]
+        if not idle:
+            return
+    option, meaning, _ = idle[0]
+    if meaning.cls not in present:
+        raise click.UsageError(f"{option.option} has no effect: no task of this run is a {meaning.cls.__name__}")
+    raise click.UsageError(
+        f"{option.option} has no effect: the code that makes each {meaning.cls.__name__} gives it its {meaning.name}"
+    )
+
+
+def _walk(roots: Sequence[TaskOnKart[Any]]) -> Iterator[TaskOnKart[Any]]:
+    """Every task below the roots, each once."""
+    from kart_core.identity import required_tasks
+
+    waiting, seen = list(roots), set(roots)
+    while waiting:
+        task = waiting.pop()
+        yield task
+        new = [required for required in required_tasks(task) if required not in seen]
+        waiting += new
+        seen.update(new)
+
+
+def _rerun(given: Sequence[Given]) -> tuple[bool | None, list[Given]]:
+    """Takes ``--rerun`` out of the options: to a run it means the named tasks, not every task."""
+    rest = [option for option in given if not _is_rerun(option)]
+    mine = [option for option in given if _is_rerun(option)]
+    return (bool(parse_text(mine[0].text, bool)) if mine else None), rest
+
+
+def _is_rerun(option: Given) -> bool:
+    return any(meaning.cls is TaskOnKart and meaning.name == "rerun" for meaning in option.meanings)
+
+
+def _show_failures(report: RunReport) -> None:
+    from kart_core.naming import qualified_name
+    from kart_core.report.failures import has_own_frames, trimmed
+
+    shown: set[str] = set()
+    for task, error in report.failures.items():
+        text = trimmed(error)
+        if text in shown or not has_own_frames(error):
+            continue
+        if len(shown) == _MOST:
+            complain(f"... and other failures; the summary names them (the first {_MOST} are shown)")
+            return
+        shown.add(text)
+        complain(f"{qualified_name(type(task))} {task.unique_id} failed:\n{text}\n")
+
+
+_MOST = 5
+
+
+def _show_log(level: str) -> None:
+    import logging
+
+    number = logging.getLevelName(level.upper())
+    if not isinstance(number, int):
+        raise click.UsageError(f"--log-level is debug, info, warning or error, not {level!r}")
+
+    class Stderr(logging.Handler):
+        """Writes where sys.stderr leads now: above the bar, while there is one."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            complain(self.format(record))
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[Stderr()])
+    logging.getLogger().setLevel(number)

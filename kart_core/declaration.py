@@ -1,0 +1,336 @@
+"""What a task class declares: its parameters, its policy, and the mistakes that are caught when it is made."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from types import FunctionType, ModuleType
+from typing import Any, Final
+
+import attrs
+
+from kart_core import code
+from kart_core.errors import ParameterError
+from kart_core.frozen import freeze
+from kart_core.naming import module_name, qualified_name
+from kart_core.parameters import checker, scalar_type
+from kart_core.settings import SETTINGS
+
+RESERVED: Final = frozenset(
+    {
+        *("unique_id", "requires", "run", "output", "complete", "load", "load_generator", "dump"),
+        *("make_target", "make_model_target", "make_large_data_target", "clone", "restore", "task_log"),
+    }
+)
+"""The names that a task has of its own; with the settings they are all that a field must not take."""
+
+MISSING: Final = attrs.NOTHING
+
+_FORBIDDEN_METHODS = ("__init__", "__new__", "__setattr__", "__delattr__", "__eq__", "__hash__")
+_METADATA = "kart"
+
+
+@attrs.frozen
+class Options:
+    """What `parameter` says of a field besides its default."""
+
+    significant: bool = True
+    omit_default: bool = False
+    description: str = ""
+    private: bool = False
+
+
+@attrs.frozen
+class ParameterInfo:
+    """What is known of one parameter of a task class."""
+
+    name: str
+    annotation: Any
+    """The annotation, resolved where its names can be found; otherwise its text."""
+    default: Any
+    """The default in the class, or `MISSING`."""
+    options: Options
+
+    @property
+    def significant(self) -> bool:
+        """Whether it takes part in the unique id."""
+        return self.options.significant
+
+    @property
+    def description(self) -> str:
+        """What it means, for help and reports."""
+        return self.options.description
+
+    @property
+    def private(self) -> bool:
+        """Whether its value is kept out of what people are shown."""
+        return self.options.private
+
+
+@attrs.frozen
+class Policy:
+    """What the class keywords say."""
+
+    version: int | str | None = None
+    uses: tuple[Any, ...] = ()
+    namespace: str | None = None
+    retries: int = 0
+    priority: int = 0
+
+
+class Slot:
+    """One parameter as construction uses it: flat, and quick to walk."""
+
+    __slots__ = ("check", "exact", "info", "key", "name", "omit_default", "significant")
+
+    def __init__(self, info: ParameterInfo) -> None:
+        self.info = info
+        self.name = info.name
+        encoded = info.name.encode()
+        self.key = b"%d:%b" % (len(encoded), encoded)
+        # float is left to the checker: NaN and whole numbers are its business.
+        self.exact = scalar_type(info.annotation)
+        self.check = checker(info.annotation)
+        self.significant = info.significant
+        self.omit_default = info.options.omit_default
+
+
+class Shape:
+    """A task class, resolved: made once, when its first task is made.
+
+    Attributes:
+        cls: the class.
+        slots: its parameters by name order, so that the order of fields never enters an id.
+        policy: its class keywords, with those of its bases.
+        sections: the sections of the configuration that speak of it, most specific first.
+        defaults: of its settings, where the class redeclares one.
+    """
+
+    def __init__(self, cls: type[Any]) -> None:
+        self.cls = cls
+        self.infos = tuple(_infos(cls))
+        self.slots = tuple(Slot(info) for info in sorted(self.infos, key=lambda info: info.name))
+        self.by_name = {slot.name: slot for slot in self.slots}
+        self.policy: Policy = cls.__dict__["_kart_policy"]
+        self.name = qualified_name(cls)
+        self.module = self.policy.namespace or module_name(cls.__module__)
+        self.sections = tuple(_sections(cls))
+        self.defaults: Mapping[str, Any] = _setting_defaults(cls)
+        self.all_significant = all(slot.significant for slot in self.slots)
+        self.plain_output = _first_to_define(cls, "output") == _first_to_define(cls, "make_target") == "TaskOnKart"
+        self.code: Any = MISSING
+        self.state: Any = None
+
+
+def _first_to_define(cls: type, name: str) -> str:
+    return next(base.__name__ for base in cls.__mro__ if name in base.__dict__)
+
+
+def shape_of(cls: type[Any]) -> Shape:
+    """The shape of a task class."""
+    shape: Shape | None = cls.__dict__.get("_kart_shape")
+    if shape is None:
+        shape = Shape(cls)
+        type.__setattr__(cls, "_kart_shape", shape)
+    return shape
+
+
+def declare(cls: type[Any], keywords: Mapping[str, Any]) -> None:
+    """Takes a new task class in: checks its body, collects its fields, keeps its policy.
+
+    Raises:
+        ParameterError: for each mistake that can be seen in the class body, with the way out.
+    """
+    body = dict(vars(cls))
+    annotated = _annotated(cls)
+    _refuse_methods(cls, body)
+    for name, value in body.items():
+        if name in annotated or name.startswith("__"):
+            _refuse_foreign(cls, name, value)
+            continue
+        _refuse_unannotated(cls, name, value)
+    settings = _take_settings(cls, annotated)
+    for name in annotated:
+        if name in RESERVED:
+            raise ParameterError(
+                f"the field {name!r} of {cls.__qualname__} hides a name that every task has; choose another name"
+            )
+    for name in annotated:
+        if name in body and name not in settings and "ClassVar" not in str(annotated[name]):
+            _freeze_default(cls, name, body[name])
+    attrs.define(cls, init=False, eq=False, order=False, repr=False, slots=False, frozen=False, match_args=False)
+    # attrs leaves an annotated default on the class only where it has none; what is left hides nothing.
+    type.__setattr__(cls, "_kart_settings", settings)
+    type.__setattr__(cls, "_kart_policy", _policy(cls, keywords))
+    code.remember(cls.__module__)
+
+
+def field_options(
+    default: Any, significant: bool, omit_default: bool, description: str, private: bool
+) -> Any:  # the attrs field of `parameter()`
+    """The attrs field that `parameter` stands for."""
+    options = Options(significant, omit_default, description, private)
+    return attrs.field(default=default, metadata={_METADATA: options}, kw_only=True)
+
+
+# --- the mistakes -----------------------------------------------------------------------
+
+
+def _refuse_methods(cls: type, body: Mapping[str, Any]) -> None:
+    for name in _FORBIDDEN_METHODS:
+        if name in body:
+            raise ParameterError(
+                f"{cls.__qualname__} defines {name}, which is kart's own: a task is made from its fields alone; "
+                "for a derived value use functools.cached_property"
+            )
+
+
+def _refuse_foreign(cls: type, name: str, value: Any) -> None:
+    family = next((c for c in type(value).__mro__ if c.__module__.split(".")[0] in ("luigi", "gokart")), None)
+    if family is None or isinstance(value, type) or not type(value).__name__.endswith("Parameter"):
+        return
+    types = {"Int": "int", "Float": "float", "Bool": "bool", "List": "list[str]", "Dict": "dict[str, str]"}
+    kind = type(value).__name__.removesuffix("Parameter")
+    kind = types.get(kind, "SomeTask" if "Task" in kind else "str")
+    raise ParameterError(
+        f"{name!r} of {cls.__qualname__} is a {type(value).__name__} of {family.__module__.split('.')[0]}; "
+        f"in kart an annotated field is a parameter: `{name}: {kind}`, with a default `{name}: {kind} = …`"
+    )
+
+
+def _refuse_unannotated(cls: type, name: str, value: Any) -> None:
+    _refuse_foreign(cls, name, value)
+    written = name.removeprefix(f"_{cls.__name__.lstrip('_')}") if name.startswith("_") else name
+    if isinstance(value, _field_maker()):
+        raise ParameterError(
+            f"{written!r} of {cls.__qualname__} is a parameter without a type; write `{written}: int = parameter(…)`"
+        )
+    if hasattr(type(value), "__get__") or isinstance(value, (type, FunctionType, ModuleType)) or callable(value):
+        return
+    if name.startswith(("_abc_", "_kart_")) or (name.startswith("__") and name.endswith("__")):
+        return
+    if hasattr(value, "__set__") or hasattr(value, "func"):
+        return
+    kind = "None" if value is None else type(value).__name__
+    if any(name in _annotated(base) for base in cls.__mro__[1:]):
+        raise ParameterError(
+            f"{cls.__qualname__} gives {written!r} a new default without its type; write `{written}: {kind} = {value!r}`"
+        )
+    raise ParameterError(
+        f"{written!r} of {cls.__qualname__} looks like a parameter but has no annotation; write "
+        f"`{written}: {kind} = {value!r}`, or `{written}: ClassVar[{kind}] = {value!r}` for a constant of the class"
+    )
+
+
+def _freeze_default(cls: type[Any], name: str, value: Any) -> None:
+    if isinstance(value, (list, dict, set, bytearray)):
+        raise ParameterError(
+            f"the default of {name!r} of {cls.__qualname__} is a {type(value).__name__}, which all tasks would share; "  # pyright: ignore[reportUnknownArgumentType]
+            f"write `{name}: … = parameter(default={value!r})`, which keeps it read-only"
+        )
+
+
+def _field_maker() -> type:
+    return type(attrs.field())
+
+
+# --- collecting -------------------------------------------------------------------------
+
+
+def _annotated(cls: type) -> Mapping[str, Any]:
+    if sys.version_info >= (3, 14):  # the class body holds no __annotations__ there, and names may not exist yet
+        import annotationlib  # pyright: ignore[reportMissingImports, reportUnreachable]
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)  # pyright: ignore
+    return inspect.get_annotations(cls)
+
+
+def _take_settings(cls: type[Any], annotated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings whose default the class redeclares; they are taken out of its fields."""
+    settings: dict[str, Any] = {}
+    for name in [name for name in annotated if name in SETTINGS]:
+        if name not in cls.__dict__:
+            raise ParameterError(
+                f"{cls.__qualname__} redeclares the setting {name!r} without a default; write `{name}: … = value`"
+            )
+        value = cls.__dict__[name]
+        if isinstance(value, _field_maker()):
+            value = value._default  # pyright: ignore
+        settings[name] = freeze(value)
+        type.__delattr__(cls, name)
+        del cls.__annotations__[name]
+    return settings
+
+
+def _setting_defaults(cls: type) -> Mapping[str, Any]:
+    merged: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        merged.update(base.__dict__.get("_kart_settings", {}))
+    return merged
+
+
+def _policy(cls: type[Any], keywords: Mapping[str, Any]) -> Policy:
+    names = attrs.fields_dict(Policy)
+    unknown = sorted(set(keywords) - set(names))
+    if unknown:
+        from kart_core.config import nearest
+
+        near = nearest(unknown[0], names)
+        raise ParameterError(
+            f"{cls.__qualname__} has the class keyword {unknown[0]!r}, which kart does not know"
+            + (f"; did you mean {near!r}?" if near else f"; there are {', '.join(names)}")
+        )
+    inherited: Policy = next((b.__dict__["_kart_policy"] for b in cls.__mro__[1:] if "_kart_policy" in b.__dict__), Policy())
+    given = dict(keywords)
+    if "uses" in given:
+        uses = given["uses"]
+        given["uses"] = inherited.uses + (tuple(uses) if isinstance(uses, (tuple, list)) else (uses,))
+    for name, kinds in (("version", (int, str)), ("namespace", (str,)), ("retries", (int,)), ("priority", (int,))):
+        value = given.get(name)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise ParameterError(f"the class keyword {name}={value!r} of {cls.__qualname__} is no {expected}")
+    if given.get("retries", 0) < 0:
+        raise ParameterError(f"the class keyword retries={given['retries']!r} of {cls.__qualname__} is below 0")
+    return attrs.evolve(inherited, **given)
+
+
+def _sections(cls: type) -> Iterator[str]:
+    for base in cls.__mro__:
+        if "_kart_policy" in base.__dict__ and base.__name__ != "TaskOnKart":
+            yield qualified_name(base)
+            yield base.__name__
+    yield "TaskOnKart"
+
+
+def _infos(cls: type[Any]) -> Iterator[ParameterInfo]:
+    for attribute in attrs.fields(cls):
+        owner = next(base for base in cls.__mro__ if attribute.name in _annotated(base))
+        if owner is not cls:
+            info = next((i for i in shape_of(owner).infos if i.name == attribute.name), None)
+            if info is not None:
+                yield info
+                continue
+        options: Options = attribute.metadata.get(_METADATA, Options())
+        default: Any = attribute.default
+        if isinstance(default, attrs.Factory):  # pyright: ignore
+            default = default.factory()  # pyright: ignore
+        yield ParameterInfo(attribute.name, _resolve(owner, attribute.type), default, options)
+
+
+def _resolve(owner: type, annotation: Any) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    module = sys.modules.get(owner.__module__)
+    names = {**vars(module)} if module is not None else {}
+    try:
+        return eval(annotation, names, {owner.__name__: owner, **vars(owner)})
+    except Exception:
+        # A name that only type checkers see, or one local to a function: the value is taken as it is.
+        return annotation
+
+
+def parameters_of(cls: type[Any]) -> Sequence[ParameterInfo]:
+    """The parameters of a task class in the order of their declaration."""
+    return shape_of(cls).infos

@@ -1,0 +1,193 @@
+"""What a worker does with one task: seed, run, put the outputs in place, write the record."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from kart_core import host, running
+from kart_core.dumping import dump
+from kart_core.errors import KartError, ParameterError
+from kart_core.identity import required_tasks, tasks_in
+from kart_core.loading import value_of
+from kart_core.planning import code_of
+from kart_core.records import Output, encoded, forget, record_path, remember, workspace_of
+from kart_core.seeding import Generators, seed_of
+from kart_core.target import Target, flatten
+from kart_core.workspace import guarded
+
+if TYPE_CHECKING:
+    from kart_core.running import Attempt
+    from kart_core.task import TaskOnKart
+
+    AnyTask = TaskOnKart[Any]
+
+
+class Worker:
+    """Runs tasks, one at a time.
+
+    Args:
+        run: the id of the run; attempts are numbered within it.
+        generators: the global random generators of the build.
+        build: builds the tasks that a `run` yields.
+        on_progress: told how far a task has come.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        generators: Generators,
+        build: Callable[[Iterable[AnyTask]], None],
+        on_progress: Callable[[AnyTask, int, int | None], None] | None = None,
+    ) -> None:
+        self._run = run
+        self._generators = generators
+        self._build = build
+        self._on_progress = on_progress
+        self._count = 0
+        self._seed_texts: dict[tuple[str, ...], str] = {}
+
+    def execute(self, task: AnyTask, replaces: bool) -> float:
+        """Runs a task and stores its result.
+
+        Args:
+            task: the task.
+            replaces: whether a record may be there that this run replaces.
+
+        Returns:
+            How many seconds it took.
+
+        Raises:
+            Exception: what `run` raised, or why its result could not be stored; what was stored before is as it was.
+        """
+        started, clock = time.time(), time.perf_counter()
+        with running.one_at_a_time:
+            self._count += 1
+            attempt = running.Attempt(task, f"{self._run}-{self._count}", self._progress_of(task))
+            before = running.enter(attempt)
+            try:
+                extra = self._run_task(task, attempt)
+                _require_all_outputs(task, attempt)
+                self._commit(task, attempt, replaces, extra, started, clock)
+            except BaseException:
+                attempt.discard()
+                raise
+            finally:
+                running.enter(before)
+        return time.perf_counter() - clock
+
+    def _progress_of(self, task: AnyTask) -> Callable[[int, int | None], None] | None:
+        tell = self._on_progress
+        return None if tell is None else lambda done, total: tell(task, done, total)
+
+    def _run_task(self, task: AnyTask, attempt: Attempt) -> list[AnyTask]:
+        """Seeds and runs; gives the tasks that the run itself asked for."""
+        self._generators.fix(task.fix_random_seed_methods, seed_of(task))
+        extra: list[AnyTask] = []
+        try:
+            result: Any = task.run()
+            if isinstance(result, GeneratorType):
+                result = self._drive(task, result, extra)  # pyright: ignore
+            if result is not None:
+                if attempt.staged:
+                    raise KartError(f"run() of {task!r} dumped and also returned a value; do one of the two")
+                dump(task, result, None)
+        finally:
+            self._generators.release()
+        return extra
+
+    def _drive(self, task: AnyTask, steps: Generator[Any, Any, Any], extra: list[AnyTask]) -> Any:
+        """Goes through a `run` that yields tasks: they are built, and their values sent back."""
+        answer: Any = None
+        while True:
+            try:
+                wanted = steps.send(answer)
+            except StopIteration as end:
+                return end.value
+            if wanted is None:
+                raise ParameterError(f"run() of {task!r} yielded None; yield a task, or a list or mapping of tasks")
+            asked = list(tasks_in(wanted, task))
+            attempt = running.current()
+            # The tasks that are built now draw from the same generators; this one goes on where it was.
+            self._build(asked)
+            running.enter(attempt)
+            extra.extend(asked)
+            answer = _values_of(wanted)
+
+    def _commit(
+        self, task: AnyTask, attempt: Attempt, replaces: bool, extra: list[AnyTask], started: float, clock: float
+    ) -> None:
+        workspace, path = workspace_of(task), record_path(task)
+        store = workspace.store
+        with guarded(workspace, path):
+            workspace.ensure_format()
+            if replaces:
+                forget(workspace, path)
+                store.remove(path)
+            outputs: list[Output] = []
+            for target, content in attempt.staged.values():
+                with guarded(workspace, target.path):
+                    content.put(store, target.path)
+                    outputs.append(_output(target, content.size, content.digest))
+            required = required_tasks(task)
+            text = encoded(
+                attempt,
+                outputs,
+                (*required, *extra) if extra else required,
+                self._seed_text(task),
+                code_of(task),
+                started,
+                time.perf_counter() - clock,
+                host.current().used(),
+            )
+            store.put(path, text)
+        remember(workspace, path, attempt.id, tuple(outputs))
+
+    def _seed_text(self, task: AnyTask) -> str:
+        methods = tuple(task.fix_random_seed_methods)
+        text = self._seed_texts.get(methods)
+        if text is None:
+            text = self._seed_texts[methods] = json.dumps(list(methods))
+        return f'{{"value":{seed_of(task)},"methods":{text}}}'
+
+
+def _output(target: Target, size: int, digest: str) -> Output:
+    serializer = target.serializer
+    mark = None
+    if not target.keyed:
+        stat = target.stat()
+        mark = None if stat is None else stat.mark
+    return Output(target.path, size, digest, f"{serializer.suffix}/{serializer.version}", mark)
+
+
+def _require_all_outputs(task: AnyTask, attempt: Attempt) -> None:
+    """A task that has not written every output that it declares has failed, there and then."""
+    structure = task.output()
+    if isinstance(structure, Target):
+        if structure.path in attempt.staged:
+            return
+        raise KartError(
+            f"run() of {task!r} returned None and dumped nothing; return the result, or self.dump(value) "
+            "(self.dump(None) where None is the result)"
+        )
+    lacking = [name for name, target in flatten(structure, task).items() if target.path not in attempt.staged]
+    if lacking:
+        raise KartError(
+            f"run() of {task!r} did not write {', '.join(map(repr, lacking))}, which its output() declares; dump each with "
+            "self.dump(value, 'name')"
+        )
+
+
+def _values_of(wanted: Any) -> Any:
+    if wanted is None:
+        return None
+    if isinstance(wanted, Mapping):
+        return {key: _values_of(item) for key, item in wanted.items()}  # pyright: ignore
+    if isinstance(wanted, (list, tuple)):
+        return [_values_of(item) for item in wanted]  # pyright: ignore
+    return value_of(wanted)
+
+

@@ -1,0 +1,104 @@
+"""The graph of tasks: one node per unique id, walked by work lists and never by recursion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from kart_core.declaration import shape_of
+from kart_core.errors import GraphError
+from kart_core.identity import identity, required_tasks, state_of
+from kart_core.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from kart_core.plugin import Stat
+    from kart_core.task import TaskOnKart
+
+    AnyTask = TaskOnKart[Any]
+
+
+class Node:
+    """One task of a graph, and what was decided about it.
+
+    Attributes:
+        task: the task.
+        requirements: the nodes of the tasks that it requires; filled when it is known that they matter.
+        rerun: whether an equal task of the graph is set to rerun.
+        action: ``run``; ``reuse``; ``missing``: external data that is not there; ``wrap``: a bundle; ``skip``: not
+            looked at, since nothing that runs needs it.
+        reason: why, in a few words.
+        record: what the store knows of the task's record.
+        replaces: whether a record may be there that this run replaces.
+    """
+
+    __slots__ = ("action", "expanded", "reason", "record", "replaces", "requirements", "rerun", "task")
+
+    def __init__(self, task: AnyTask) -> None:
+        self.task = task
+        self.requirements: tuple[Node, ...] = ()
+        self.expanded = False
+        self.rerun = False
+        self.action: Literal["run", "reuse", "missing", "wrap", "skip"] = "skip"
+        self.reason = ""
+        self.record: Stat | None = None
+        self.replaces = False
+
+    @property
+    def name(self) -> str:
+        """``module.Class``."""
+        return state_of(shape_of(type(self.task))).full_name
+
+    @property
+    def unique_id(self) -> str:
+        """The task's unique id."""
+        return self.task.unique_id
+
+    def __repr__(self) -> str:
+        return f"Node({self.action} {self.name} {self.unique_id[:8]})"
+
+
+class Graph:
+    """Nodes by unique id; a node's requirements are found when it is expanded."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[bytes, Node] = {}
+
+    def node(self, task: AnyTask) -> Node:
+        """The node of a task.
+
+        Raises:
+            GraphError: another task of the same id differs in class or workspace.
+        """
+        key = identity(task)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node(task)
+        elif node.task is not task and (node.task._kart_given or task._kart_given or type(task) is not type(node.task)):
+            _merge(node, task)
+        return node
+
+    def expand(self, node: Node) -> None:
+        """Finds the nodes of the tasks that a node's task requires."""
+        if not node.expanded:
+            node.expanded = True
+            node.requirements = tuple(dict.fromkeys(map(self.node, required_tasks(node.task))))
+
+    def nodes(self) -> Iterator[Node]:
+        """Every node, in the order in which they were found."""
+        return iter(self._nodes.values())
+
+
+def _merge(node: Node, task: AnyTask) -> None:
+    first = node.task
+    if type(first) is not type(task):
+        raise GraphError(
+            f"two classes named {node.name} have the same id {task.unique_id}: one module was loaded twice, or two classes "
+            "share a namespace; import it once, or give one another name or namespace"
+        )
+    here, there = open_workspace(first.workspace_directory), open_workspace(task.workspace_directory)
+    if here is not there:
+        raise GraphError(
+            f"{task!r} is in this graph twice, once with the workspace {here.url} and once with {there.url}; give both the "
+            "same workspace_directory"
+        )
+    node.rerun = node.rerun or first.rerun or task.rerun

@@ -1,0 +1,535 @@
+"""What a task is: the digests by which tasks are compared, and the unique ids under which results are stored.
+
+A task has two digests. The *local* one is over everything it holds and decides `==`. The
+*identity* is over what decides its result, and its hex form is the unique id. For most
+tasks the two are one and ready when the task is made. They differ where a parameter is
+insignificant, where a setting that enters no id was given, where `requires()` is
+overridden, or where that holds for a task further up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
+
+from kart_core import code, config
+from kart_core.declaration import MISSING, Shape, Slot, shape_of
+from kart_core.encoding import SCALARS, EncodingError, encode
+from kart_core.errors import ConfigError, GraphError, IdentityError, ParameterError
+from kart_core.frozen import freeze
+from kart_core.parameters import ParameterFault, checker, describe
+from kart_core.settings import DEFAULT_SEED_METHODS, SETTINGS, check_seed
+
+if TYPE_CHECKING:
+    from kart_core.config import Config
+    from kart_core.task import TaskOnKart
+
+    AnyTask = TaskOnKart[Any]
+
+SCHEME: Final = 1
+"""The version of the way in which ids are made; a change makes every id new."""
+
+_ID_SETTINGS: Final = ("fix_random_seed_methods", "fix_random_seed_value", "serialized_task_definition_check")
+
+
+class _Faulty:
+    """A configured value that cannot be had; it stops only what uses it."""
+
+    def __init__(self, error: ConfigError) -> None:
+        self.error = error
+
+
+class State:
+    """What a configuration makes of a task class: the defaults of its parameters and settings, encoded ahead."""
+
+    __slots__ = (
+        "config",
+        "encodings",
+        "full_name",
+        "prefix",
+        "record_folder",
+        "result_path",
+        "settings",
+        "significant",
+        "suffix",
+        "values",
+    )
+
+    def __init__(self, shape: Shape, conf: Config) -> None:
+        self.config = conf
+        self.settings: dict[str, Any] = {}
+        faults = list(config_faults(shape, conf))
+        if faults:
+            others = (f for c in _loaded_task_classes() if c is not shape.cls for f in config_faults(shape_of(c), conf))
+            raise ConfigError("\n".join(dict.fromkeys([*faults, *others])))
+        self.values: dict[str, Any] = {slot.name: _default(shape, slot, conf) for slot in shape.slots}
+        self.encodings: dict[str, bytes | None] = {
+            slot.name: _ahead(slot, self.values[slot.name]) for slot in shape.slots
+        }
+        namespace = conf.find(shape.sections, "namespace")
+        module = f"{namespace.value}.{shape.module}" if namespace is not None else shape.module
+        self.prefix = encode((SCHEME, module, shape.cls.__qualname__, shape.policy.version))
+        self.suffix = _suffix(shape, {name: setting(shape, self, name) for name in _ID_SETTINGS})
+        self.significant: bool = setting(shape, self, "significant")
+        name = shape.cls.__qualname__.replace("<locals>", "locals")
+        self.full_name = f"{module}.{name}"
+        self.record_folder = f".kart/records/{module}.{name}"
+        self.result_path = f"{module.replace('.', '/')}/{name}"
+
+
+# --- construction -----------------------------------------------------------------------
+
+
+def construct(task: AnyTask, given: dict[str, Any]) -> None:
+    """Fills a new task from the arguments given, checks them, and gives it its digests.
+
+    Raises:
+        ParameterError: an argument that is missing, unknown or of the wrong type.
+        IdentityError: a value of which no id can be made.
+    """
+    cls = type(task)
+    shape: Shape = cls.__dict__.get("_kart_shape") or shape_of(cls)
+    state: State = shape.state
+    if state is None or state.config is not config.current():  # pyright: ignore[reportUnnecessaryComparison]
+        state = state_of(shape)
+    held = task.__dict__
+    parts = [state.prefix]
+    hidden: list[bytes] = []
+    children: list[AnyTask] = []
+    plain = shape.all_significant and not shape.cls._kart_overrides_requires
+    for slot in shape.slots:
+        name = slot.name
+        value = given.pop(name, MISSING)
+        if value is MISSING:
+            value = state.values[name]
+            ahead = state.encodings[name]
+            if ahead is not None:
+                held[name] = value
+                (parts if slot.significant else hidden).append(ahead)
+                continue
+            if value is MISSING:
+                raise _missing(shape, state, {**given, **held})
+            if isinstance(value, _Faulty):
+                raise value.error
+            encoded = _encode(shape, slot, value, children)
+        elif type(value) is slot.exact:
+            encoded = SCALARS[slot.exact](value)
+        else:
+            try:
+                value = slot.check(value)
+            except ParameterFault as fault:
+                raise _wrong(shape, slot.name, fault) from None
+            encode_scalar = SCALARS.get(type(value))
+            encoded = encode_scalar(value) if encode_scalar else _encode(shape, slot, value, children)
+        held[name] = value
+        encoded = slot.key + encoded
+        if slot.omit_default and encoded == _default_encoding(shape, slot):
+            continue
+        (parts if slot.significant else hidden).append(encoded)
+    suffix = state.suffix
+    if given:
+        settings = _take_settings(shape, given)
+        held["_kart_given"] = settings
+        id_forming = {name: settings.get(name, setting(shape, state, name)) for name in _ID_SETTINGS}
+        suffix = _suffix(shape, id_forming)
+        if not settings.keys() <= set(_ID_SETTINGS):
+            plain = False
+            hidden.append(encode(settings))
+        if not settings.get("significant", state.significant):
+            held["_kart_insignificant"] = True
+    elif not state.significant:
+        held["_kart_insignificant"] = True
+    if children:
+        held["_kart_children"] = tuple(children)
+        plain = plain and all(c._kart_identity == c._kart_digest and not c._kart_insignificant for c in children)
+    parts.append(suffix)
+    digest = blake2b(b"".join(parts + hidden if hidden else parts), digest_size=16).digest()
+    held["_kart_digest"] = digest
+    if plain:
+        held["_kart_identity"] = digest
+
+
+def _encode(shape: Shape, slot: Slot, value: object, children: list[AnyTask]) -> bytes:
+    def special(value: object) -> bytes | None:
+        if getattr(type(value), "_kart_is_task", False):
+            children.append(value)  # pyright: ignore[reportArgumentType]
+            return b"T" + value._kart_digest  # pyright: ignore
+        if type(value).__name__ == "Secret" and not slot.significant:
+            return b"S" + blake2b(value.reveal().encode()).digest()  # pyright: ignore
+        return _known(value)
+
+    return _encode_with(shape, slot.name, value, special)
+
+
+def _encode_with(shape: Shape, name: str, value: object, special: Callable[[object], bytes | None]) -> bytes:
+    try:
+        return encode(value, special)
+    except EncodingError as error:
+        raise IdentityError(
+            f"no unique id of {shape.name}: its field {name!r} holds a {error.type_name}, {error.reason}; "
+            "leave it out of the id with parameter(significant=False), or install a plugin with a hasher for the type"
+        ) from None
+
+
+def _known(value: object) -> bytes | None:
+    """The encoding of a value of a type that a plugin, or the type itself, knows how to encode."""
+    own = getattr(type(value), "_kart_encode", None)
+    if own is not None:
+        return own(value)
+    from kart_core import host
+
+    hasher = host.current().hasher(type(value))
+    if hasher is None:
+        return None
+    return encode((f"{type(value).__module__}.{type(value).__qualname__}", hasher.encode(value)))
+
+
+def _take_settings(shape: Shape, given: dict[str, Any]) -> dict[str, Any]:
+    unknown = [name for name in given if name not in SETTINGS]
+    if unknown:
+        known = [*shape.by_name, *SETTINGS]
+        near = config.nearest(unknown[0], known)
+        hint = f"; did you mean {near!r}?" if near else f"; it has {', '.join(shape.by_name) or 'none'}"
+        raise ParameterError(f"{shape.name} has no parameter {unknown[0]!r}{hint}")
+    return {name: check_setting(shape.name, name, given[name]) for name in sorted(given)}
+
+
+def check_setting(owner: str, name: str, value: Any) -> Any:
+    """The value of a setting as it is held.
+
+    Raises:
+        ParameterError: if it is of the wrong type.
+    """
+    if name == "workspace_directory" and isinstance(value, os.PathLike):
+        value = os.fspath(value)  # pyright: ignore
+    try:
+        value = checker(SETTINGS[name].annotation)(value)
+    except ParameterFault as fault:
+        raise ParameterError(
+            f"the setting {name!r} of {owner} is given {fault.given}, but it takes {fault.expected}"
+        ) from None
+    if name == "fix_random_seed_value" and (why := check_seed(value)):
+        raise ParameterError(f"{owner}: {why}")
+    return tuple(value) if name == "fix_random_seed_methods" else value
+
+
+def _missing(shape: Shape, state: State, given: Mapping[str, Any]) -> ParameterError:
+    names = [s.name for s in shape.slots if state.values[s.name] is MISSING and s.name not in given]
+    wanted = ", ".join(f"{name}: {describe(shape.by_name[name].info.annotation)}" for name in names)
+    return ParameterError(
+        f"{shape.name} needs {wanted}; give it where the task is made, or in the section [{shape.cls.__name__}] "
+        "of the configuration"
+    )
+
+
+def _wrong(shape: Shape, name: str, fault: ParameterFault) -> ParameterError:
+    return ParameterError(f"the parameter {name!r} of {shape.name} takes {fault.expected}, but was given {fault.given}")
+
+
+# --- defaults and settings --------------------------------------------------------------
+
+
+def state_of(shape: Shape) -> State:
+    """The state of a class under the current configuration, made once."""
+    conf = config.current()
+    state: State | None = shape.state
+    if state is None or state.config is not conf:
+        state = shape.state = State(shape, conf)
+    return state
+
+
+def setting(shape: Shape, state: State, name: str) -> Any:
+    """The value of a setting for tasks of a class that were not given one themselves."""
+    if name in state.settings:
+        return state.settings[name]
+    found = state.config.find(shape.sections, name)
+    value: Any
+    if found is None:
+        value = shape.defaults.get(name, SETTINGS[name].default)
+    else:
+        try:
+            value = _convert(found.value, SETTINGS[name].annotation, found.text)
+        except ParameterFault as fault:
+            raise ConfigError(f"{found.source}: given {fault.given}, but it takes {fault.expected}") from None
+    value = check_setting(shape.name, name, value)
+    state.settings[name] = value
+    return value
+
+
+def _default(shape: Shape, slot: Slot, conf: Config) -> Any:
+    found = None
+    if not slot.name.startswith("_"):
+        try:
+            found = conf.find(shape.sections[:-1], slot.name)
+        except ConfigError as error:
+            return _Faulty(error)
+    if found is not None:
+        return slot.check(_convert(found.value, slot.info.annotation, found.text))
+    return _checked_default(shape, slot)
+
+
+def _checked_default(shape: Shape, slot: Slot) -> Any:
+    if slot.info.default is MISSING:
+        return MISSING
+    try:
+        return slot.check(freeze(slot.info.default))
+    except ParameterFault as fault:
+        raise ParameterError(
+            f"the default of {slot.name!r} of {shape.name} is {fault.given}, but it takes {fault.expected}"
+        ) from None
+
+
+def _convert(value: object, annotation: Any, text: bool) -> Any:
+    from kart_core.parameters import parse_text, structure
+
+    return parse_text(value, annotation) if text and isinstance(value, str) else structure(value, annotation)
+
+
+def _ahead(slot: Slot, value: Any) -> bytes | None:
+    encode_scalar = SCALARS.get(type(value))
+    if encode_scalar is None:
+        return None
+    encoded = slot.key + encode_scalar(value)
+    if slot.omit_default and type(value) is type(slot.info.default) and value == slot.info.default:
+        return b""
+    return encoded
+
+
+def _default_encoding(shape: Shape, slot: Slot) -> bytes | None:
+    default = _checked_default(shape, slot)
+    return None if default is MISSING else slot.key + _encode(shape, slot, default, [])
+
+
+def _suffix(shape: Shape, settings: Mapping[str, Any]) -> bytes:
+    """The encoding of the id-forming settings that differ from their defaults."""
+    told: dict[str, Any] = {}
+    if settings["fix_random_seed_value"] is not None:
+        told["fix_random_seed_value"] = settings["fix_random_seed_value"]
+    if tuple(settings["fix_random_seed_methods"]) != DEFAULT_SEED_METHODS:
+        told["fix_random_seed_methods"] = tuple(settings["fix_random_seed_methods"])
+    if settings["serialized_task_definition_check"]:
+        digest = code.digest(shape.cls, shape.policy.uses)
+        if digest is None:
+            raise IdentityError(
+                f"serialized_task_definition_check is on for {shape.name}, but its source cannot be read; "
+                "define it in a file, or switch the check off and use the class keyword version"
+            )
+        told["code"] = digest
+    return b";" + encode(told) if told else b""
+
+
+def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
+    """What is wrong in the sections of the configuration that speak of a task class: a sentence for each fault."""
+    for section in shape.sections:
+        own = [s for s in _loaded_shapes_named(section)] if section != "TaskOnKart" else []
+        known = {*SETTINGS, "namespace", *(name for s in own for name in s.by_name)}
+        for key, found in conf.section(section).items():
+            if key not in known:
+                near = config.nearest(key, known)
+                yield f"{found.source}: {section} has no parameter {key!r}" + (f"; did you mean {near!r}?" if near else "")
+                continue
+            annotation = next((s.by_name[key].info.annotation for s in own if key in s.by_name), None)
+            if annotation is None:
+                annotation = SETTINGS[key].annotation if key in SETTINGS else str
+            try:
+                found = conf.find([section], key)
+            except ConfigError:
+                continue  # an undefined variable stops only what uses the value
+            if found is not None:
+                try:
+                    _convert(found.value, annotation, found.text)
+                except ParameterFault as fault:
+                    yield f"{found.source}: given {fault.given}, but it takes {fault.expected}"
+
+
+def _loaded_shapes_named(section: str) -> Sequence[Shape]:
+    return [shape_of(c) for c in _loaded_task_classes() if section in (c.__name__, f"{shape_of(c).name}")]
+
+
+def _loaded_task_classes() -> Iterator[type[AnyTask]]:
+    from kart_core.task import task_classes
+
+    return task_classes()
+
+
+# --- unique ids -------------------------------------------------------------------------
+
+_memo: tuple[Config | None, WeakValueDictionary[tuple[type, bytes], AnyTask]] = (None, WeakValueDictionary())
+
+
+def canonical(task: AnyTask) -> AnyTask:
+    """The first of the equal tasks that were asked for under this configuration: what is found out once is kept there."""
+    global _memo
+    conf = config.current()
+    if _memo[0] is not conf:
+        _memo = (conf, WeakValueDictionary())
+    return _memo[1].setdefault((type(task), task._kart_digest), task)
+
+
+def requirements(task: AnyTask) -> Any:
+    """What `requires()` of the task gave, asked once for all equal tasks."""
+    held = task.__dict__
+    if "_kart_requires" not in held:
+        first = canonical(task)
+        if "_kart_requires" not in first.__dict__:
+            first.__dict__["_kart_requires"] = freeze(first.requires())
+        held["_kart_requires"] = first.__dict__["_kart_requires"]
+    return held["_kart_requires"]
+
+
+def required_tasks(task: AnyTask) -> tuple[AnyTask, ...]:
+    """The tasks that the task requires, in order.
+
+    Raises:
+        GraphError: if an overridden `requires()` gives something that is no task.
+    """
+    if not type(task)._kart_overrides_requires:
+        return task._kart_children
+    held = task.__dict__
+    if "_kart_required" not in held:
+        held["_kart_required"] = tuple(tasks_in(requirements(task), task))
+    return held["_kart_required"]
+
+
+def tasks_in(structure: Any, owner: AnyTask) -> Iterator[AnyTask]:
+    """Every task in what `requires()` gave: a task, None, or a list, tuple or mapping of such."""
+    pending = [structure]
+    while pending:
+        value = pending.pop()
+        if value is None:
+            continue
+        if getattr(type(value), "_kart_is_task", False):
+            yield value
+        elif isinstance(value, Mapping):
+            pending.extend(reversed(list(value.values())))  # pyright: ignore
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            pending.extend(reversed(list(value)))  # pyright: ignore
+        else:
+            raise GraphError(
+                f"requires() of {owner!r} gave a {type(value).__name__}; give a task, or a list, tuple or mapping of tasks"
+            )
+
+
+def identity(task: AnyTask) -> bytes:
+    """The 16 bytes of the task's unique id."""
+    known: bytes | None = task._kart_identity
+    return known if known is not None else _resolve(task)
+
+
+def _resolve(root: AnyTask) -> bytes:
+    """Finds the identities of the root and of what it stands on, by a work list: graphs may be 20,000 deep."""
+    on_path: dict[tuple[type, bytes], AnyTask] = {}
+    stack: list[tuple[AnyTask, bool]] = [(root, False)]
+    while stack:
+        task, ready = stack.pop()
+        key = (type(task), task._kart_digest)
+        if task._kart_identity is not None:
+            continue
+        first = canonical(task)
+        if first._kart_identity is not None:
+            task.__dict__["_kart_identity"] = first._kart_identity
+            continue
+        if ready:
+            del on_path[key]
+            first.__dict__["_kart_identity"] = task.__dict__["_kart_identity"] = _identity_of(task)
+            continue
+        if key in on_path:
+            raise cycle([*_from(on_path, key), task])
+        on_path[key] = task
+        stack.append((task, True))
+        needed = [*task._kart_children, *(required_tasks(task) if type(task)._kart_overrides_requires else ())]
+        stack.extend((t, False) for t in needed if t._kart_identity is None)
+    return root.__dict__["_kart_identity"]
+
+
+def _from(on_path: Mapping[tuple[type, bytes], AnyTask], key: tuple[type, bytes]) -> Iterator[AnyTask]:
+    keys = list(on_path)
+    return (on_path[k] for k in keys[keys.index(key) :])
+
+
+def cycle(tasks: Sequence[AnyTask]) -> GraphError:
+    """The error of tasks that require each other in a circle, the first repeated at the end."""
+    return GraphError(
+        "these tasks require each other in a circle: "
+        + " → ".join(repr(task) for task in tasks)
+        + "; let requires() of one of them end the circle"
+    )
+
+
+def _identity_of(task: AnyTask) -> bytes:
+    """The identity of a task whose children and requirements have theirs."""
+    shape = shape_of(type(task))
+    state = state_of(shape)
+    parts = [state.prefix]
+    for slot in shape.slots:
+        if not slot.significant:
+            continue
+        value = significant_part(task.__dict__[slot.name])
+        if value is MISSING:
+            continue
+        encoded = slot.key + _encode_with(shape, slot.name, value, _by_identity)
+        if slot.omit_default and encoded == _default_encoding(shape, slot):
+            continue
+        parts.append(encoded)
+    given = task._kart_given
+    parts.append(_suffix(shape, {name: given.get(name, setting(shape, state, name)) for name in _ID_SETTINGS}))
+    if type(task)._kart_overrides_requires and not _required_by_fields(task):
+        required = significant_part(requirements(task))
+        if required is not MISSING:
+            parts.append(b"?" + _encode_with(shape, "requires()", required, _by_identity))
+    return blake2b(b"".join(parts), digest_size=16).digest()
+
+
+def _by_identity(value: object) -> bytes | None:
+    if getattr(type(value), "_kart_is_task", False):
+        return b"T" + identity(value)  # pyright: ignore[reportArgumentType]
+    return _known(value)
+
+
+def significant_part(value: Any) -> Any:
+    """The value without the tasks that do not count for ids; `MISSING` where it is such a task itself."""
+    if getattr(type(value), "_kart_is_task", False):
+        return MISSING if value._kart_insignificant else value
+    if isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "_fields"):
+        kept = [v for v in map(significant_part, value) if v is not MISSING]  # pyright: ignore
+        kind = type(value) if type(value) in (tuple, set, frozenset) else list  # pyright: ignore
+        return kind(kept)
+    if isinstance(value, Mapping):
+        kept = {k: significant_part(v) for k, v in value.items()}  # pyright: ignore
+        return {k: v for k, v in kept.items() if v is not MISSING}
+    return value
+
+
+def _required_by_fields(task: AnyTask) -> bool:
+    """Whether `requires()` gives just what the fields hold, which is in the id already."""
+    required = requirements(task)
+    fields = fields_with_tasks(task)
+    if isinstance(required, Mapping):
+        return dict(required) == fields  # pyright: ignore
+    held = list(fields.values())
+    if isinstance(required, (list, tuple)):
+        return list(required) == held or (len(held) == 1 and _as_list(required) == _as_list(held[0]))  # pyright: ignore
+    return [required] == held or (required is None and not held)
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value  # pyright: ignore
+
+
+def fields_with_tasks(task: AnyTask) -> dict[str, Any]:
+    """The fields of the task that hold tasks, in the order of their declaration."""
+    if not task._kart_children:
+        return {}
+    shape = shape_of(type(task))
+    return {info.name: value for info in shape.infos if _holds_task(value := task.__dict__[info.name])}
+
+
+def _holds_task(value: Any) -> bool:
+    if getattr(type(value), "_kart_is_task", False):
+        return True
+    if isinstance(value, Mapping):
+        return any(map(_holds_task, value.values()))  # pyright: ignore
+    return isinstance(value, (list, tuple, set, frozenset)) and any(map(_holds_task, value))  # pyright: ignore

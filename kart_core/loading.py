@@ -1,0 +1,160 @@
+"""Loading: stored results come back as values, held against their records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kart_core import running
+from kart_core.content import digest_of
+from kart_core.errors import CorruptResultError, MissingDataError, ParameterError
+from kart_core.identity import requirements
+from kart_core.records import Output, forget, record_path, workspace_of, written
+from kart_core.target import Target, flatten, shaped_like
+
+if TYPE_CHECKING:
+    from kart_core.task import TaskOnKart
+
+    AnyTask = TaskOnKart[Any]
+
+
+def load(owner: AnyTask, wanted: Any) -> Any:
+    """The value of what `TaskOnKart.load` was asked for."""
+    wanted = _wanted(owner, wanted)
+    return _values(owner, wanted)
+
+
+def load_parts(owner: AnyTask, wanted: Any) -> Iterator[Any]:
+    """The values of what `TaskOnKart.load_generator` was asked for, one at a time."""
+    wanted = _wanted(owner, wanted)
+    if isinstance(wanted, Mapping) and len(wanted) == 1:  # pyright: ignore
+        wanted = next(iter(wanted.values()))  # pyright: ignore
+    if getattr(type(wanted), "_kart_is_task", False):
+        return _parts_of(wanted)
+    if isinstance(wanted, Target):
+        return wanted.read_parts(None)
+    items = list(wanted.values()) if isinstance(wanted, Mapping) else list(wanted)  # pyright: ignore
+    return (_values(owner, item) for item in items)  # pyright: ignore
+
+
+def _wanted(owner: AnyTask, wanted: Any) -> Any:
+    if wanted is None:
+        found = requirements(owner)
+        if found is None or (isinstance(found, Mapping) and not found):
+            raise ParameterError(f"{owner!r} requires nothing, so there is nothing to load; name a task: load(task)")
+        return found
+    if isinstance(wanted, str):
+        found = requirements(owner)
+        if isinstance(found, Mapping) and wanted in found:
+            return found[wanted]  # pyright: ignore
+        names = ", ".join(map(repr, found)) if isinstance(found, Mapping) else "no names"  # pyright: ignore
+        raise ParameterError(f"{owner!r} has no requirement {wanted!r}; there are {names}")
+    return wanted
+
+
+def _values(owner: AnyTask, wanted: Any) -> Any:
+    if wanted is None:
+        return None
+    if getattr(type(wanted), "_kart_is_task", False):
+        return value_of(wanted)
+    if isinstance(wanted, Target):
+        return wanted.read(_expected(wanted))
+    if isinstance(wanted, Mapping):
+        return {key: _values(owner, item) for key, item in wanted.items()}  # pyright: ignore
+    if isinstance(wanted, (list, tuple, set, frozenset)):
+        return [_values(owner, item) for item in wanted]  # pyright: ignore
+    raise ParameterError(
+        f"load() of {owner!r} was given a {type(wanted).__name__}; give a task, several in a list or mapping, or a "  # pyright: ignore
+        "requirement's name"
+    )
+
+
+def _expected(target: Target) -> Output | None:
+    """What the running task itself, or nobody, says of a target that was named directly."""
+    return None
+
+
+def value_of(task: AnyTask) -> Any:
+    """The stored value of a task, in the structure of its `output()`.
+
+    Raises:
+        MissingDataError: nothing, or not all, is stored.
+        CorruptResultError: what is stored is not what was written.
+    """
+    if task._kart_wraps:
+        return None
+    structure = task.output()
+    if not task._kart_recorded:
+        value = shaped_like(structure, lambda target: target.read(None))
+        _note(task, None, structure)
+        return value
+    while True:
+        attempt, outputs = _written(task)
+        by_path = {output.path: output for output in outputs}
+        try:
+            value = shaped_like(structure, lambda target: target.read(_of(by_path, target, task)))
+        except (CorruptResultError, MissingDataError):
+            # Another process may have renewed the result since it was remembered here.
+            if forget(workspace_of(task), record_path(task)):
+                continue
+            raise
+        _note(task, attempt, outputs)
+        return value
+
+
+def _parts_of(task: AnyTask) -> Iterator[Any]:
+    structure = task.output()
+    if not isinstance(structure, Target):
+        yield from (target.read(None) for target in flatten(structure, task).values())
+        return
+    expected = None
+    if task._kart_recorded:
+        attempt, outputs = _written(task)
+        expected = _of({output.path: output for output in outputs}, structure, task)
+        _note(task, attempt, outputs)
+    else:
+        _note(task, None, structure)
+    yield from structure.read_parts(expected)
+
+
+def _written(task: AnyTask) -> tuple[str, tuple[Output, ...]]:
+    known = written(task)
+    if known is None:
+        raise MissingDataError(f"no result of {task!r} is stored in {workspace_of(task).url}; build it first")
+    return known
+
+
+def _of(by_path: Mapping[str, Output], target: Target, task: AnyTask) -> Output:
+    output = by_path.get(target.path)
+    if output is None:
+        raise MissingDataError(
+            f"the record of {task!r} does not speak of {target.path}: its output() was changed; build it again with rerun"
+        )
+    return output
+
+
+def _note(task: AnyTask, attempt: str | None, what: Any) -> None:
+    """Notes in the running attempt what it read of another task."""
+    present = running.current()
+    if present is not None and present.task is not task:
+        digest = combined(what) if attempt is not None else _marks(task, what)
+        present.read[task.unique_id] = (attempt, digest)
+
+
+def combined(outputs: tuple[Output, ...]) -> str:
+    """One digest for all outputs of a task."""
+    return outputs[0].digest if len(outputs) == 1 else digest_of("/".join(output.digest for output in outputs).encode())
+
+
+def _marks(task: AnyTask, structure: Any) -> str:
+    stats = [target.stat() for target in flatten(structure, task).values()]
+    return digest_of("/".join(f"{stat.size}:{stat.mark}" if stat else "" for stat in stats).encode())
+
+
+def digest_now(task: AnyTask) -> str | None:
+    """The digest of what is stored of a task now; None where nothing is."""
+    if not task._kart_recorded:
+        return _marks(task, task.output())
+    forget(workspace_of(task), record_path(task))
+    known = written(task)
+    return None if known is None else combined(known[1])

@@ -1,0 +1,256 @@
+"""The plan: which of the tasks below the roots must run, which are reused, and why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from kart_core import code
+from kart_core.completeness import Seen, asks_for_upstream, look, record_of
+from kart_core.declaration import MISSING, shape_of
+from kart_core.errors import GraphError, ParameterError
+from kart_core.graph import Graph, Node
+from kart_core.identity import required_tasks, setting, state_of
+from kart_core.target import flatten
+
+if TYPE_CHECKING:
+    from kart_core.task import TaskOnKart
+
+    AnyTask = TaskOnKart[Any]
+
+_log = logging.getLogger("kart_core.plan")
+
+# A storage's clock, and file systems that keep whole seconds, may make a result look older than it is.
+_CLOCK_SLACK: Final = 2.0
+
+# The classes of whose other code was told: once for each code.
+_told: set[tuple[str, str | None]] = set()
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """What a build would do.
+
+    Attributes:
+        roots: the tasks that were asked for.
+        nodes: every task that was looked at, roots first. What stands above a reused task is not looked at.
+    """
+
+    roots: Sequence[Node]
+    nodes: Sequence[Node]
+
+    @property
+    def to_run(self) -> list[Node]:
+        """The nodes whose tasks will run, each after those that it requires."""
+        return [node for node in ordered(self.roots) if node.action == "run"]
+
+    @property
+    def reused(self) -> list[Node]:
+        """The nodes whose results are stored."""
+        return [node for node in self.nodes if node.action == "reuse"]
+
+    @property
+    def missing(self) -> list[Node]:
+        """The nodes of external data that is not there."""
+        return [node for node in self.nodes if node.action == "missing"]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{node.action:7} {node.name} {node.unique_id[:8]}: {node.reason}" for node in self.nodes)
+
+
+def make_plan(roots: Sequence[AnyTask], rerun_roots: bool = False, rerun_from: Iterable[str] = ()) -> Plan:
+    """The plan for some roots. It looks at what is stored and changes nothing.
+
+    Args:
+        roots: the tasks that are asked for.
+        rerun_roots: whether the roots run though they are stored.
+        rerun_from: names of classes; they and all that depends on them run.
+
+    Raises:
+        GraphError: the tasks make no graph that can run.
+        StorageError: the workspace cannot be read.
+    """
+    graph = Graph()
+    root_nodes = [graph.node(task) for task in roots]
+    forced = _reruns(graph, root_nodes, tuple(rerun_from))
+    if rerun_roots:
+        forced.update((node, "it is asked to rerun") for node in root_nodes)
+    _decide(graph, root_nodes, forced)
+    nodes = [node for node in graph.nodes() if node.action != "skip"]
+    _refuse_shared_paths(nodes)
+    _tell_of_other_code(nodes)
+    return Plan(tuple(dict.fromkeys(root_nodes)), nodes)
+
+
+def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> None:
+    """Decides level by level, so that each workspace is asked for a whole level at once."""
+    level = list(dict.fromkeys(roots))
+    strict: list[Node] = []
+    scope: set[Node] = set()  # what stands above a task that asks for everything upstream
+    seen = set(level)
+    while level:
+        reasons = {node: reason for node in level if (reason := forced.get(node) or _own_rerun(node))}
+        asked = [node for node in level if node not in reasons and not node.task._kart_wraps]
+        for node, found in zip(asked, look([node.task for node in asked]), strict=True):
+            _set(node, found)
+        below: list[Node] = []
+        for node in level:
+            if node in reasons and not node.task._kart_wraps:
+                _will_run(node, reasons[node])
+            if node.task._kart_wraps:
+                node.action, node.reason = "wrap", "a bundle of its requirements"
+            upstream = node.action == "reuse" and asks_for_upstream(node.task)
+            if upstream:
+                strict.append(node)
+            upstream = upstream or node in scope
+            if node.action in ("run", "wrap") or upstream:
+                graph.expand(node)
+                if upstream:
+                    again = [child for child in node.requirements if child not in scope and child in seen]
+                    scope.update(node.requirements)
+                    below.extend(again)
+                below.extend(child for child in node.requirements if child not in seen)
+                seen.update(node.requirements)
+        level = list(dict.fromkeys(below))
+    _run_what_strictly_must(graph, strict)
+
+
+def _own_rerun(node: Node) -> str | None:
+    if node.rerun or _reruns_itself(node.task):
+        return "it is set to rerun"
+    if any(map(_reruns_itself, required_tasks(node.task))):
+        return "a task that it requires is set to rerun"
+    return None
+
+
+def _reruns_itself(task: AnyTask) -> bool:
+    given = task._kart_given
+    if "rerun" in given:
+        return bool(given["rerun"])
+    shape = shape_of(type(task))
+    return bool(setting(shape, state_of(shape), "rerun"))
+
+
+def _set(node: Node, found: Seen) -> None:
+    node.record = found.record
+    if found.lacking is None:
+        node.action, node.reason = "reuse", "its result is stored"
+    elif not node.task._kart_recorded:
+        node.action, node.reason = "missing", found.lacking
+    else:
+        node.action, node.reason = "run", found.lacking
+
+
+def _will_run(node: Node, reason: str) -> None:
+    if node.task._kart_recorded:
+        # Whether there is a record to replace is found out when the task runs.
+        node.action, node.reason, node.replaces = "run", reason, True
+    else:
+        _set(node, look([node.task])[0])
+
+
+def _run_what_strictly_must(graph: Graph, strict: Sequence[Node]) -> None:
+    """What is complete only if everything upstream is, runs if anything upstream does."""
+    if not strict:
+        return
+    dirty: set[Node] = set()
+    for node in ordered(graph.nodes()):
+        if node.action in ("run", "missing") or any(child in dirty for child in node.requirements):
+            dirty.add(node)
+    for node in strict:
+        if node in dirty and node.action == "reuse":
+            node.action, node.reason, node.replaces = "run", "strict_check: something upstream is not complete", True
+
+
+def ordered(nodes: Iterable[Node]) -> Iterator[Node]:
+    """The nodes and all that they require, each after its requirements."""
+    done: set[Node] = set()
+    stack: list[tuple[Node, bool]] = [(node, False) for node in reversed(list(nodes))]
+    while stack:
+        node, ready = stack.pop()
+        if node in done:
+            continue
+        if ready:
+            done.add(node)
+            yield node
+        else:
+            stack.append((node, True))
+            stack.extend((child, False) for child in reversed(node.requirements) if child not in done)
+
+
+def _reruns(graph: Graph, roots: Sequence[Node], names: Sequence[str]) -> dict[Node, str]:
+    """The nodes that `rerun_from` makes run: those that it names, and all that depends on them."""
+    forced: dict[Node, str] = {}
+    if not names:
+        return forced
+    pending, seen = list(roots), set(roots)
+    while pending:
+        node = pending.pop()
+        graph.expand(node)
+        pending.extend(child for child in node.requirements if child not in seen)
+        seen.update(node.requirements)
+    unknown = set(names)
+    for node in ordered(roots):
+        meant = {node.name, type(node.task).__qualname__, type(node.task).__name__} & set(names)
+        unknown -= meant
+        if meant:
+            forced[node] = f"rerun from {meant.pop()}"
+        else:
+            above = next((child for child in node.requirements if child in forced), None)
+            if above is not None:
+                forced[node] = forced[above]
+    if unknown:
+        known = sorted({type(node.task).__name__ for node in seen})
+        raise ParameterError(f"rerun_from names {sorted(unknown)[0]!r}, which is no task of this run; there are {', '.join(known)}")
+    return forced
+
+
+def _refuse_shared_paths(nodes: Iterable[Node]) -> None:
+    owners: dict[tuple[str, str], Node] = {}
+    for node in nodes:
+        shape = shape_of(type(node.task))
+        if shape.plain_output or node.action == "wrap":
+            continue
+        for target in flatten(node.task.output(), node.task).values():
+            owner = owners.setdefault((target.workspace.url, target.path), node)
+            if owner is not node and node.task._kart_recorded:
+                raise GraphError(
+                    f"{owner.task!r} and {node.task!r} both write {target.url}; give make_target() another path, or leave "
+                    "the unique id in it"
+                )
+
+
+def code_of(task: AnyTask) -> str | None:
+    """The digest of the code of the task's class."""
+    shape = shape_of(type(task))
+    if shape.code is MISSING:
+        shape.code = code.digest(shape.cls, shape.policy.uses)
+    return shape.code
+
+
+def _tell_of_other_code(nodes: Iterable[Node]) -> None:
+    """Says once of each class that a reused result was made by other code than today's.
+
+    Records are read only where the source is newer than they are.
+    """
+    changed: dict[type[Any], float] = {}
+    for node in nodes:
+        if node.action != "reuse" or node.record is None or node.record.modified is None:
+            continue
+        cls = type(node.task)
+        if cls not in changed:
+            changed[cls] = code.modified(cls, shape_of(cls).policy.uses)
+        if changed[cls] <= node.record.modified - _CLOCK_SLACK or (node.name, code_of(node.task)) in _told:
+            continue
+        found = record_of(node.task)
+        if found is not None and found.code is not None and code_of(node.task) not in (None, found.code):
+            _told.add((node.name, code_of(node.task)))
+            _log.warning(
+                "%s is reused, but was made by other code than today's; if that matters, raise the class keyword version, "
+                "or run once with --rerun-from %s",
+                node.name,
+                cls.__name__,
+            )

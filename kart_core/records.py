@@ -1,0 +1,364 @@
+"""The record of a finished task: how its result came to be. Written last, it is also the commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+
+from kart_core._version import __version__
+from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError
+from kart_core.identity import shape_of, state_of
+from kart_core.workspace import RECORDS, Workspace, guarded, open_workspace
+
+if TYPE_CHECKING:
+    from kart_core.running import Attempt
+    from kart_core.task import TaskOnKart
+
+    AnyTask = TaskOnKart[Any]
+
+_FORMAT: Final = 1
+_REMEMBERED: Final = 10_000
+
+to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@attrs.frozen
+class Output:
+    """One stored output, as its record says."""
+
+    path: str
+    """In the workspace, with ``/``."""
+    size: int
+    """Bytes."""
+    digest: str
+    """xxh3-128 of the content, 32 hex digits."""
+    serializer: str
+    """The suffix of the serializer, and its version: ``pkl/1``."""
+    mark: str | None = None
+    """The store's mark of the file, kept only where the path does not hold the unique id."""
+
+
+@attrs.frozen
+class Requirement:
+    """One required task, as the record of the task that required it says."""
+
+    task: str
+    unique_id: str
+    attempt: str | None
+    """The attempt whose result was read; None where nothing was."""
+    digest: str | None
+    """The digest of what was read."""
+
+
+@attrs.frozen
+class Record:
+    """How a result came to be."""
+
+    task: str
+    """``module.Class``."""
+    unique_id: str
+    attempt: str
+    """The execution that made the result; its part before the dash is the run."""
+    outputs: Sequence[Output]
+    requirements: Sequence[Requirement]
+    parameters: Mapping[str, Any]
+    """The parameters in full, as plain data."""
+    settings: Mapping[str, Any]
+    """The settings that were given to the task itself."""
+    seed: Mapping[str, Any]
+    """``value`` and ``methods``: which were called with it."""
+    code: str | None
+    """The digest of the task's code, where its source could be read."""
+    started: float
+    """Seconds since the epoch."""
+    seconds: float
+    """How long the attempt took, its writes included."""
+    host: str
+    versions: Mapping[str, str]
+    """``python`` and ``kart_core``."""
+    plugins: Mapping[str, str]
+    """The outside plugins that took part, with their versions."""
+    log: Mapping[str, Any]
+    """What the task noted in `task_log`."""
+
+    @property
+    def finished(self) -> datetime:
+        """When the attempt ended, in UTC."""
+        return datetime.fromtimestamp(self.started + self.seconds, tz=timezone.utc)
+
+
+# --- where ------------------------------------------------------------------------------
+
+
+def record_path(task: AnyTask) -> str:
+    """Where the task's record stands in its workspace."""
+    return f"{state_of(shape_of(type(task))).record_folder}/{task.unique_id}.json"
+
+
+def workspace_of(task: AnyTask) -> Workspace:
+    """The workspace in which the task's results live."""
+    return open_workspace(task.workspace_directory)
+
+
+# --- reading ----------------------------------------------------------------------------
+
+_remembered: dict[tuple[str, str], tuple[str, tuple[Output, ...]]] = {}
+
+
+def remember(workspace: Workspace, path: str, attempt: str, outputs: tuple[Output, ...]) -> None:
+    """Keeps what was just written, so that who loads it next need not read its record again."""
+    if len(_remembered) >= _REMEMBERED:
+        del _remembered[next(iter(_remembered))]
+    _remembered[workspace.url, path] = (attempt, outputs)
+
+
+def forget(workspace: Workspace, path: str) -> bool:
+    """Drops what is remembered of a record; whether there was anything."""
+    return _remembered.pop((workspace.url, path), None) is not None
+
+
+def written(task: AnyTask) -> tuple[str, tuple[Output, ...]] | None:
+    """The attempt and the outputs of the task's record; None where there is no record."""
+    workspace, path = workspace_of(task), record_path(task)
+    known = _remembered.get((workspace.url, path))
+    if known is not None:
+        return known
+    found = fetch(workspace, path)
+    return None if found is None else (found.attempt, tuple(found.outputs))
+
+
+def fetch(workspace: Workspace, path: str) -> Record | None:
+    """The record at a path; None where there is none.
+
+    Raises:
+        CorruptResultError: the file is no record.
+    """
+    try:
+        with guarded(workspace, path):
+            data = workspace.store.read(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return _parsed(json.loads(data))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptResultError(
+            f"the record {workspace.where(path)} cannot be read ({type(error).__name__}: {error}); delete it and its task "
+            "runs again"
+        ) from None
+
+
+def _parsed(found: dict[str, Any]) -> Record:
+    fields = {field.name: found[field.name] for field in attrs.fields(Record)}
+    fields["outputs"] = tuple(Output(**output) for output in found["outputs"])
+    fields["requirements"] = tuple(Requirement(*required) for required in found["requirements"])
+    return Record(**fields)
+
+
+def record(task: AnyTask | str, workspace_directory: str | None = None) -> Record:
+    """The record of a stored result.
+
+    Args:
+        task: the task, or its unique id, or the first digits of it.
+        workspace_directory: where to look for an id; by default the configured workspace.
+
+    Raises:
+        MissingDataError: nothing is stored.
+        CorruptResultError: the record cannot be read.
+
+    Example:
+        >>> import kart_core as kart
+        >>> class One(kart.TaskOnKart[int]):
+        ...     def run(self) -> int:
+        ...         return 1
+        >>> kart.build(One())
+        1
+        >>> kart.record(One()).outputs[0].serializer
+        'pkl/1'
+    """
+    if isinstance(task, str):
+        return _by_id(task, _workspace_at(workspace_directory))
+    workspace = workspace_of(task) if workspace_directory is None else open_workspace(workspace_directory)
+    found = fetch(workspace, record_path(task))
+    if found is None:
+        raise MissingDataError(f"no result of {task!r} is stored in {workspace.url}; build it first")
+    return found
+
+
+def _workspace_at(workspace_directory: str | None) -> Workspace:
+    if workspace_directory is None:
+        from kart_core.task import TaskOnKart
+
+        shape = shape_of(TaskOnKart)
+        from kart_core.identity import setting
+
+        workspace_directory = cast(str, setting(shape, state_of(shape), "workspace_directory"))
+    return open_workspace(workspace_directory)
+
+
+def _by_id(unique_id: str, workspace: Workspace) -> Record:
+    digits = unique_id.lower()
+    if not digits or set(digits) - set("0123456789abcdef"):
+        raise ParameterError(f"{unique_id!r} is no unique id; give its hex digits, as they stand in a result's file name")
+    paths = [path for path in _record_paths(workspace, RECORDS) if path.rpartition("/")[2].startswith(digits)]
+    if not paths:
+        raise MissingDataError(f"no result with the id {unique_id} is stored in {workspace.url}; look with kart-core plan")
+    if len(paths) > 1:
+        names = ", ".join(sorted(path.removeprefix(f"{RECORDS}/") for path in paths)[:5])
+        raise ParameterError(f"the id {unique_id} fits {len(paths)} results ({names}); give more digits")
+    found = fetch(workspace, paths[0])
+    if found is None:
+        raise MissingDataError(f"the record {workspace.where(paths[0])} was removed while it was looked for")
+    return found
+
+
+def results(task_class: type[AnyTask] | str, workspace_directory: str | None = None) -> list[Record]:
+    """The records of all stored results of a task class, oldest first.
+
+    Args:
+        task_class: the class, or its name as records have it: ``module.Class``.
+        workspace_directory: where to look; by default the class's configured workspace.
+
+    Raises:
+        CorruptResultError: a record cannot be read.
+
+    Example:
+        >>> import kart_core as kart
+        >>> class Square(kart.TaskOnKart[int]):
+        ...     n: int
+        ...     def run(self) -> int:
+        ...         return self.n * self.n
+        >>> kart.build(Square(n=2), Square(n=3))
+        (4, 9)
+        >>> [record.parameters["n"] for record in kart.results(Square)]
+        [2, 3]
+    """
+    if isinstance(task_class, str):
+        workspace, folder = _workspace_at(workspace_directory), f"{RECORDS}/{task_class}"
+    else:
+        from kart_core.identity import setting
+
+        shape = shape_of(task_class)
+        state = state_of(shape)
+        workspace = open_workspace(workspace_directory or setting(shape, state, "workspace_directory"))
+        folder = state.record_folder
+    found = [fetch(workspace, path) for path in _record_paths(workspace, folder)]
+    return sorted((r for r in found if r is not None), key=lambda r: (r.started, r.attempt))
+
+
+def _record_paths(workspace: Workspace, folder: str) -> list[str]:
+    with guarded(workspace, folder):
+        return [path for path, _ in workspace.store.list(folder) if path.endswith(".json")]
+
+
+# --- writing ----------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _origin() -> str:
+    versions = {"python": platform.python_version(), "kart_core": __version__}
+    return f'"host":{to_text(os.uname().nodename if hasattr(os, "uname") else platform.node())},"versions":{to_text(versions)}'
+
+
+def encoded(
+    attempt: Attempt,
+    outputs: Sequence[Output],
+    requirements: Sequence[AnyTask],
+    seed: str,
+    code: str | None,
+    started: float,
+    seconds: float,
+    plugins: Mapping[str, str],
+) -> bytes:
+    """The record of an attempt as JSON.
+
+    It is written for every task, so it is put together from parts; a general encoder takes several times as long.
+
+    Args:
+        attempt: what the task did.
+        outputs: what was put in place.
+        requirements: what the task required.
+        seed: the seed's value and methods as JSON.
+        code: the digest of the task's code.
+        started: seconds since the epoch.
+        seconds: how long it took.
+        plugins: the outside plugins that took part.
+    """
+    task = attempt.task
+    read = attempt.read
+    nothing = (None, None)
+    parameters = to_text(parameters_in_full(task))
+    required = ",".join(
+        to_text((state_of(shape_of(type(r))).full_name, r.unique_id, *read.get(r.unique_id, nothing)))
+        for r in requirements
+    )
+    stored = ",".join(
+        f'{{"path":{to_text(o.path)},"size":{o.size},"digest":"{o.digest}","serializer":{to_text(o.serializer)},'
+        f'"mark":{"null" if o.mark is None else to_text(o.mark)}}}'
+        for o in outputs
+    )
+    return (
+        f'{{"format":{_FORMAT},"task":{to_text(state_of(shape_of(type(task))).full_name)},'
+        f'"unique_id":"{task.unique_id}","attempt":"{attempt.id}","outputs":[{stored}],"requirements":[{required}],'
+        f'"parameters":{parameters},"settings":{to_text(_plain_settings(task)) if task._kart_given else "{}"},'
+        f'"seed":{seed},"code":{to_text(code)},"started":{started:.6f},"seconds":{seconds:.6f},{_origin()},'
+        f'"plugins":{to_text(plugins)},"log":{_log_text(attempt)}}}\n'
+    ).encode()
+
+
+def _log_text(attempt: Attempt) -> str:
+    if not attempt.log:
+        return "{}"
+    try:
+        return json.dumps(attempt.log, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise KartError(
+            f"task_log of {attempt.task!r} holds what JSON cannot: {error}; note numbers, texts, lists and mappings of them"
+        ) from error
+
+
+def _plain_settings(task: AnyTask) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in task._kart_given.items()}  # pyright: ignore
+
+
+_SCALARS: Final = frozenset({int, str, bool, float, type(None)})
+
+
+def parameters_in_full(task: AnyTask) -> dict[str, Any]:
+    """The task's parameters as plain data, without what is private."""
+    held = task.__dict__
+    full: dict[str, Any] = {}
+    for slot in shape_of(type(task)).slots:
+        value = held[slot.name]
+        if not slot.info.private:
+            full[slot.name] = value if type(value) in _SCALARS else plain(value)
+    return full
+
+
+def plain(value: Any) -> Any:
+    """A parameter's value as data that JSON can hold; a task as a reference to its record."""
+    if type(value) in _SCALARS:
+        return value
+    if getattr(type(value), "_kart_is_task", False):
+        name = state_of(shape_of(type(value))).full_name
+        reference: dict[str, Any] = {"task": f"{type(value).__module__}:{type(value).__qualname__}", "unique_id": value.unique_id}
+        if not type(value)._kart_recorded:
+            reference["parameters"] = parameters_in_full(value)
+        return reference | ({"name": name} if name != f"{type(value).__module__}.{type(value).__qualname__}" else {})
+    if type(value) is tuple or isinstance(value, list):
+        return [plain(item) for item in value]  # pyright: ignore
+    if isinstance(value, dict) and all(type(key) is str for key in value):  # pyright: ignore
+        return {key: plain(item) for key, item in value.items()}  # pyright: ignore
+    from kart_core.parameters import ParameterFault, unstructure
+
+    try:
+        return unstructure(value)
+    except ParameterFault:
+        return {"not kept": type(value).__qualname__}
+

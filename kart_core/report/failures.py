@@ -1,0 +1,57 @@
+"""What a task's own code raised, without the frames that are kart's."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+import kart_core
+
+_OURS = os.path.dirname(os.path.abspath(kart_core.__file__)) + os.sep
+_IMPORTS = (
+    os.path.join("importlib", "__init__.py"),
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+)
+
+
+def trimmed(error: BaseException) -> str:
+    """The traceback of an exception, and of those behind it, from the user's first line on.
+
+    Example:
+        >>> try:
+        ...     {}["missing"]
+        ... except KeyError as error:
+        ...     print(trimmed(error).splitlines()[-1])
+        KeyError: 'missing'
+    """
+    told = traceback.TracebackException.from_exception(error)
+    waiting: list[traceback.TracebackException | None] = [told]
+    seen: set[int] = set()
+    while waiting:
+        part = waiting.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if not _is_ours(frame.filename)])
+        waiting += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
+    lines = list(told.format())
+    if not told.stack:
+        lines = [line for line in lines if line != "Traceback (most recent call last):\n"]
+    return "".join(lines).rstrip("\n")
+
+
+def has_own_frames(error: BaseException) -> bool:
+    """Whether a line of the user's own code was passed on the way; otherwise the message says it all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(not _is_ours(frame.filename) for frame in frames)
+
+
+def one_line(error: BaseException) -> str:
+    """The class and the first line of what an exception says."""
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith(_OURS) or file.endswith(_IMPORTS)

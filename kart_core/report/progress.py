@@ -1,0 +1,108 @@
+"""What is seen while a run goes on: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kart_core.report.say import complain, console, duration, is_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import Progress, TaskID
+
+    from kart_core.plugin import Event
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[Event], None]]:
+    """A listener to the events of a run, for the time of a ``with``: it shows them on the standard error output."""
+    if not is_terminal(sys.stderr):
+        yield lines
+        return
+    bars = Bars()
+    try:
+        yield bars
+    finally:
+        bars.close()
+
+
+def lines(event: Event) -> None:
+    """Shows an event as a line, where there is something to say."""
+    if event.kind == "task_started":
+        complain(f"start  {_named(event)}")
+    elif event.kind == "task_finished":
+        complain(f"done   {_named(event)}{_took(event)}")
+    elif event.kind == "task_failed":
+        complain(f"failed {_named(event)}{_took(event)}: {event.error}")
+
+
+class Bars:
+    """A bar for the run and the name of the task that is running.
+
+    Nothing is drawn, and Rich is not imported, before the first task starts.
+    """
+
+    def __init__(self) -> None:
+        self._total: int | None = None
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+        self._running: dict[str | None, str] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "run_started" and event.counts is not None:
+            self._total = event.counts.get("run")
+        elif event.kind == "task_started":
+            self._running[event.unique_id] = event.task or ""
+            self._draw(0)
+        elif event.kind in ("task_finished", "task_failed"):
+            self._running.pop(event.unique_id, None)
+            if event.kind == "task_failed" and self._progress is not None:
+                self._progress.console.print(f"failed {_named(event)}{_took(event)}: {event.error}", style="red")
+            self._draw(1)
+        elif event.kind == "run_finished":
+            self.close()
+
+    def close(self) -> None:
+        """Takes the bar off the screen."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _draw(self, advance: int) -> None:
+        names = list(self._running.values())
+        what = names[-1] if len(names) == 1 else f"{len(names)} tasks" if names else ""
+        if self._progress is None:
+            self._progress = _progress()
+            self._bar = self._progress.add_task(what, total=self._total)
+            self._progress.start()
+        assert self._bar is not None
+        self._progress.update(self._bar, advance=advance, description=what)
+
+
+def _progress() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    # What a task prints goes above the bar, but only where it would be seen there: never from a file to the screen.
+    return Progress(
+        *columns,
+        console=console(error=True),
+        transient=True,
+        redirect_stdout=is_terminal(sys.stdout),
+    )
+
+
+def _named(event: Event) -> str:
+    return f"{event.task} {event.unique_id}" if event.unique_id else str(event.task)
+
+
+def _took(event: Event) -> str:
+    return f" ({duration(event.seconds)})" if event.seconds is not None else ""

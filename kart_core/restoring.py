@@ -1,0 +1,148 @@
+"""Restoring: a task is made anew from the record of its result."""
+
+from __future__ import annotations
+
+import logging
+import typing
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kart_core.declaration import MISSING, shape_of
+from kart_core.errors import KartError, MissingDataError
+from kart_core.identity import setting, state_of
+from kart_core.parameters import ParameterFault, structure
+from kart_core.records import Record, fetch
+from kart_core.specification import task_class
+from kart_core.workspace import Workspace, open_workspace
+
+if TYPE_CHECKING:
+    from kart_core.task import TaskOnKart
+
+    AnyTask = TaskOnKart[Any]
+
+_log = logging.getLogger("kart_core.restore")
+
+Key = tuple[type[Any], str]
+
+
+def restore(cls: type[AnyTask], unique_id: str, workspace_directory: str | None) -> AnyTask:
+    """The task of a record and, before it, the tasks that it holds; see `TaskOnKart.restore`."""
+    shape = shape_of(cls)
+    workspace = open_workspace(workspace_directory or setting(shape, state_of(shape), "workspace_directory"))
+    given = {} if workspace_directory is None else {"workspace_directory": workspace_directory}
+    made: dict[Key, AnyTask] = {}
+    records: dict[Key, Record] = {}
+    stack: list[Key] = [(cls, unique_id)]
+    while stack:
+        key = stack[-1]
+        if key in made:
+            stack.pop()
+            continue
+        if key not in records:
+            records[key] = _record_of(*key, workspace)
+        needed = [k for k in _references(records[key].parameters) if k not in made]
+        if needed:
+            stack.extend(needed)
+            continue
+        made[key] = _made(*key, records[key], made, given)
+        stack.pop()
+    return made[cls, unique_id]
+
+
+def _record_of(cls: type[AnyTask], unique_id: str, workspace: Workspace) -> Record:
+    state = state_of(shape_of(cls))
+    found = fetch(workspace, f"{state.record_folder}/{unique_id}.json")
+    if found is None:
+        raise MissingDataError(
+            f"no result of {state.full_name} with the id {unique_id} is stored in {workspace.url}; check the id, the "
+            "class, and workspace_directory"
+        )
+    return found
+
+
+def _references(data: Any) -> Iterator[Key]:
+    """The tasks to which plain data refers by their records."""
+    pending = [data]
+    while pending:
+        value = pending.pop()
+        if _is_reference(value):
+            if "parameters" in value:
+                pending.append(value["parameters"])
+            else:
+                yield _class_of(value), value["unique_id"]
+        elif isinstance(value, Mapping):
+            pending.extend(value.values())  # pyright: ignore
+        elif isinstance(value, list):
+            pending.extend(value)  # pyright: ignore
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, Mapping) and "task" in value and "unique_id" in value
+
+
+def _class_of(reference: Mapping[str, Any]) -> type[AnyTask]:
+    try:
+        return task_class(reference["task"])
+    except ParameterFault as fault:
+        raise MissingDataError(f"a task of the record cannot be made: {fault.given} is not to be found") from None
+
+
+def _made(
+    cls: type[AnyTask], unique_id: str, record: Record, made: Mapping[Key, AnyTask], given: Mapping[str, Any]
+) -> AnyTask:
+    settings = {name: value for name, value in record.settings.items() if name not in given}
+    task = _of_parameters(cls, record.parameters, made, {**settings, **given})
+    if task.unique_id != unique_id:
+        raise MissingDataError(
+            f"{task!r}, made from the record of {unique_id}, has the id {task.unique_id} today: its class, its version or "
+            "the configured seed is another than when the result was made; restore it with the code of that time"
+        )
+    return task
+
+
+def _of_parameters(
+    cls: type[AnyTask], parameters: Mapping[str, Any], made: Mapping[Key, AnyTask], given: Mapping[str, Any]
+) -> AnyTask:
+    values: dict[str, Any] = {}
+    for info in shape_of(cls).infos:
+        data = parameters.get(info.name, MISSING)
+        if data is MISSING or (isinstance(data, Mapping) and set(data) == {"not kept"}):  # pyright: ignore
+            if info.significant and not (data is MISSING and info.default is not MISSING and not info.private):
+                raise MissingDataError(f"{cls.__qualname__}.{info.name} is not in the record and cannot be restored")
+            if info.default is MISSING:
+                raise MissingDataError(f"{cls.__qualname__}.{info.name} is not in the record and has no default")
+            _log.warning("%s.%s is not in the record; its default is taken", cls.__qualname__, info.name)
+            continue
+        values[info.name] = _value(cls, info.name, info.annotation, data, made)
+    return cls(**values, **given)
+
+
+def _value(cls: type[AnyTask], name: str, annotation: Any, data: Any, made: Mapping[Key, AnyTask]) -> Any:
+    if any(True for _ in _references(data)) or _is_reference(data):
+        return _with_tasks(annotation, data, made)
+    if isinstance(annotation, str):  # a name that cannot be resolved: plain data is all there is
+        return data
+    try:
+        return structure(data, annotation)
+    except (ParameterFault, KartError) as fault:
+        raise MissingDataError(f"{cls.__qualname__}.{name} cannot be restored from its record: {fault}") from fault
+
+
+def _with_tasks(annotation: Any, data: Any, made: Mapping[Key, AnyTask]) -> Any:
+    if _is_reference(data):
+        cls = _class_of(data)
+        if "parameters" in data:
+            return _of_parameters(cls, data["parameters"], made, {})
+        return made[cls, data["unique_id"]]
+    if isinstance(data, Mapping):
+        return {key: _with_tasks(None, item, made) for key, item in data.items()}  # pyright: ignore
+    if isinstance(data, list):
+        items = [_with_tasks(None, item, made) for item in data]  # pyright: ignore
+        return items if _holds_lists(annotation) else tuple(items)
+    return data
+
+
+def _holds_lists(annotation: Any) -> bool:
+    arguments = typing.get_args(annotation) or ()
+    origin = typing.get_origin(annotation) or annotation
+    return origin is list or any(_holds_lists(argument) for argument in arguments if argument is not ...)

@@ -1,0 +1,254 @@
+"""Seeding: the named generators are fixed before a task runs, and given back to the caller afterwards.
+
+A library that is not imported yet is seeded by an import hook, so that nobody pays for
+numpy or torch who does not use it, and who imports it inside `run()` is not too late.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from kart_core import host
+from kart_core.errors import ConfigError
+from kart_core.plugin import Seeder
+from kart_core.settings import DEFAULT_SEED_METHODS
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+    from kart_core.task import TaskOnKart
+
+# The pairs by which libraries read and set the state of a global generator.
+_STATE_PAIRS: Final = (("get_state", "set_state"), ("getstate", "setstate"), ("get_rng_state", "set_rng_state"))
+
+
+class Generators:
+    """The global random generators during one build.
+
+    As a context manager it gives each generator that was seeded back as it was found, at the
+    end; within the build only tasks draw from them, so nothing is saved between tasks.
+    """
+
+    def __init__(self) -> None:
+        self._seeders: dict[str, Seeder] = {}
+        self._saved: dict[str, tuple[Seeder, Any]] = {}
+        self._watcher: _Watcher | None = None
+
+    def __enter__(self) -> Generators:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+        for seeder, state in self._saved.values():
+            seeder.restore(state)
+        self._saved.clear()
+
+    def check(self, methods: Sequence[str], named: bool, owner: object) -> None:
+        """Makes sure, before anything runs, that the methods can be called.
+
+        Args:
+            methods: the names.
+            named: whether the user gave them; of the default list, what is not installed is passed over.
+            owner: the task for which they were given.
+
+        Raises:
+            ConfigError: a method that the user named and that cannot be called.
+        """
+        if not named:
+            return
+        for method in methods:
+            seeder = self._seeder(method)
+            library = seeder.module.partition(".")[0]
+            if library not in sys.modules and not _findable(library):
+                raise _uncallable(method, owner, f"{library} is not installed", library)
+            known = method in DEFAULT_SEED_METHODS or host.current().seeder(method) is not None
+            if not known and _Dotted.find(method, load=True) is None:
+                raise _uncallable(method, owner, "it does not name a function that can be called", library)
+
+    def fix(self, methods: Sequence[str], value: int) -> None:
+        """Calls each method with `value`: now where its library is imported, otherwise as soon as it is.
+
+        Args:
+            methods: the names.
+            value: the seed, 0 to 2**32 - 1.
+        """
+        waiting: dict[str, Seeder] = {}
+        for method in methods:
+            seeder = self._seeders.get(method) or self._seeder(method)
+            if not self._seed(seeder, value):
+                waiting[method] = seeder
+        if waiting:
+            self._watcher = _Watcher(waiting.values(), lambda seeder, done: self._seed(seeder, value, done))
+            sys.meta_path.insert(0, self._watcher)
+
+    def release(self) -> None:
+        """Ends the waiting for imports: the task has run."""
+        if self._watcher is not None:
+            sys.meta_path.remove(self._watcher)
+            self._watcher = None
+
+    def _seed(self, seeder: Seeder, value: int, done: str = "") -> bool:
+        if not _imported(seeder.module, done):
+            return False
+        if seeder.method not in self._saved:
+            self._saved[seeder.method] = (seeder, seeder.save())
+        seeder.seed(value)
+        return True
+
+    def _seeder(self, method: str) -> Seeder:
+        if method not in self._seeders:
+            known = host.current().seeder(method)
+            self._seeders[method] = known if known is not None else _Dotted(method).seeder()
+        return self._seeders[method]
+
+
+def seed_of(task: TaskOnKart[Any]) -> int:
+    """The seed with which a task runs: the one that was set, or one made from its unique id."""
+    fixed = task.fix_random_seed_value
+    return fixed if fixed is not None else int(task.unique_id[:8], 16)
+
+
+def _imported(module: str, done: str = "") -> bool:
+    """Whether a module and the packages around it have been imported to their end; `done` has just been."""
+    found: ModuleType | None = sys.modules.get(module)
+    if found is None:
+        return False
+    name = module
+    while name:
+        found = sys.modules.get(name)
+        spec = getattr(found, "__spec__", None)
+        if name != done and getattr(spec, "_initializing", False):
+            return False
+        name = name.rpartition(".")[0]
+    return True
+
+
+def _findable(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _uncallable(method: str, owner: object, why: str, library: str) -> ConfigError:
+    hint = str(host.current().missing("kart_seeders", method))
+    plugin = f" (the plugin for it: {hint.partition('— ')[2]})" if "— " in hint else ""
+    return ConfigError(
+        f"fix_random_seed_methods of {owner!r} names {method!r}, but {why}; install {library}{plugin}, "
+        "or take the name out of the list"
+    )
+
+
+class _Dotted:
+    """A method that no plugin provides: any function that its dotted name leads to."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.owner, _, self.name = method.rpartition(".")
+
+    def seeder(self) -> Seeder:
+        return Seeder(self.method, module=self.owner or self.method, seed=self._call, save=self._save, restore=self._restore)
+
+    def _call(self, value: int) -> None:
+        function = self.find(self.method, load=False)
+        if function is None:
+            raise ConfigError(
+                f"fix_random_seed_methods names {self.method!r}, but {self.owner} has no function {self.name!r}; "
+                "correct the name, or take it out of the list"
+            )
+        function(value)
+
+    def _state_pair(self) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
+        module = sys.modules[self.owner]
+        for get, set_ in _STATE_PAIRS:
+            if callable(getattr(module, get, None)) and callable(getattr(module, set_, None)):
+                return getattr(module, get), getattr(module, set_)
+        return None
+
+    def _save(self) -> Any:
+        pair = self._state_pair()
+        return None if pair is None else pair[0]()
+
+    def _restore(self, state: Any) -> None:
+        pair = self._state_pair()
+        if pair is not None and state is not None:
+            pair[1](state)
+
+    @staticmethod
+    def find(method: str, *, load: bool) -> Callable[[int], object] | None:
+        """The function of a dotted name; with `load` its module is imported for it."""
+        owner, _, name = method.rpartition(".")
+        if load and owner:
+            try:
+                importlib.import_module(owner)
+            except ImportError:
+                return None
+        function = getattr(sys.modules.get(owner), name, None)
+        return function if callable(function) else None
+
+
+class _Watcher:
+    """A finder, first on `sys.meta_path` while a task runs, that seeds a library as soon as it has been imported."""
+
+    def __init__(self, seeders: Any, seed: Callable[[Seeder, str], object]) -> None:
+        self._seeders: Sequence[Seeder] = tuple(seeders)
+        self._seed = seed
+        self._names = {name for seeder in self._seeders for name in _prefixes(seeder.module)}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name not in self._names:
+            return None
+        for finder in list(sys.meta_path):
+            find: Any = getattr(finder, "find_spec", None)
+            if isinstance(finder, _Watcher) or find is None:
+                continue
+            spec: ModuleSpec | None = find(name, path, target)
+            if spec is not None:
+                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                    spec.loader = _TellingLoader(spec.loader, self._imported)  # pyright: ignore[reportAttributeAccessIssue]
+                return spec
+        return None
+
+    def _imported(self, name: str) -> None:
+        for seeder in self._seeders:
+            if name in _prefixes(seeder.module):
+                self._seed(seeder, name)
+
+
+class _TellingLoader:
+    """A loader that does what another does, and tells when a module has been imported."""
+
+    def __init__(self, loader: Any, tell: Callable[[str], None]) -> None:
+        self._loader = loader
+        self._tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The module keeps its own loader: it is asked for its source and its resources later.
+        spec: Any = module.__spec__
+        spec.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._tell(module.__name__)
+
+
+def _prefixes(module: str) -> Iterator[str]:
+    while module:
+        yield module
+        module = module.rpartition(".")[0]
+
+
+def named_by_user(task: TaskOnKart[Any], configured: Callable[[], object | None]) -> bool:
+    """Whether the methods of a task were given by someone, and are not merely the default."""
+    given: Mapping[str, Any] = task._kart_given
+    return "fix_random_seed_methods" in given or configured() is not None

@@ -1,0 +1,140 @@
+"""A workspace: the URL under which results live, and the store that reads and writes there."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from kart_core import host
+from kart_core.errors import ConfigError, KartError, PluginError, StorageError
+from kart_core.plugin import Storage, Store
+
+_log = logging.getLogger("kart_core.workspace")
+
+RECORDS: Final = ".kart/records"
+FORMAT: Final = ".kart/format"
+FORMAT_VERSION: Final = b"1\n"
+
+
+class Workspace:
+    """One open workspace.
+
+    Attributes:
+        url: as people name it: an absolute folder, or a URL.
+        store: the files under it.
+        storage: the record of the plugin that opened it.
+    """
+
+    __slots__ = ("_formatted", "storage", "store", "url")
+
+    def __init__(self, url: str, store: Store, storage: Storage) -> None:
+        self.url = url
+        self.store = store
+        self.storage = storage
+        self._formatted = False
+
+    def ensure_format(self) -> None:
+        """Writes the version of the layout at the first write; refuses a workspace of a later version."""
+        if self._formatted:
+            return
+        with guarded(self, FORMAT):
+            try:
+                found = self.store.read(FORMAT)
+            except FileNotFoundError:
+                self.store.put(FORMAT, FORMAT_VERSION)
+                found = FORMAT_VERSION
+        if found != FORMAT_VERSION:
+            version = found[:20].decode(errors="replace").strip()
+            raise StorageError(
+                f"the workspace {self.url} has layout version {version!r}; this kart writes version 1: update kart-core, "
+                "or choose another workspace_directory"
+            )
+        self._formatted = True
+
+    def where(self, path: str) -> str:
+        """A file of the workspace as people name it."""
+        return f"{self.url.rstrip('/')}/{path}"
+
+    def __repr__(self) -> str:
+        return f"Workspace({self.url!r})"
+
+
+@contextmanager
+def guarded(workspace: Workspace, path: str) -> Iterator[None]:
+    """Turns what a store raises into a `StorageError` that names the file; a missing file stays `FileNotFoundError`."""
+    try:
+        yield
+    except (FileNotFoundError, KartError):
+        raise
+    except (OSError, ValueError) as error:
+        raise storage_error(workspace, path, error) from error
+
+
+def storage_error(workspace: Workspace, path: str, error: Exception) -> StorageError:
+    """The error of a file that cannot be read or written."""
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return StorageError(
+        f"{workspace.where(path)} cannot be used: {why}; check that the workspace exists, that there is room, and that "
+        "you may read and write there, or set workspace_directory"
+    )
+
+
+_opened: WeakKeyDictionary[host.Host, dict[str, Workspace]] = WeakKeyDictionary()
+
+
+def open_workspace(url: str) -> Workspace:
+    """The workspace at a URL or folder, opened once per host of plugins.
+
+    A relative folder is relative to the working directory.
+
+    Raises:
+        ConfigError: an empty or malformed URL.
+        PluginError: no plugin provides its scheme.
+    """
+    present = host.current()
+    opened = _opened.setdefault(present, {})
+    key = url if "://" in url else os.path.abspath(url)
+    workspace = opened.get(key)
+    if workspace is None:
+        workspace = opened[key] = _open(url, present)
+    return workspace
+
+
+def _open(url: str, present: host.Host) -> Workspace:
+    if not url.strip():
+        raise ConfigError("workspace_directory is empty; give a folder such as ./resources/ or a URL such as s3://bucket/x")
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme == "file":
+        folder = os.path.abspath(rest if separator else os.path.expanduser(url))
+        url, scheme = folder, "file"
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise StorageError(f"the workspace {folder} is a file, not a folder; set workspace_directory to a folder")
+    storage = present.storage(scheme)
+    if storage is None:
+        storage = _generic(scheme, url, present)
+    try:
+        return Workspace(url, storage.open(url), storage)
+    except KartError:
+        raise
+    except Exception as error:
+        raise StorageError(f"the workspace {url} cannot be opened: {type(error).__name__}: {error}") from error
+
+
+def _generic(scheme: str, url: str, present: host.Host) -> Storage:
+    """Any other scheme that fsspec knows goes to fsspec as it is."""
+    missing = present.missing("kart_storages", scheme)
+    from fsspec.registry import known_implementations  # pyright: ignore
+
+    if scheme not in known_implementations or "pip install" in str(missing) or "is provided by" in str(missing):
+        raise PluginError(f"{missing} (workspace_directory={url})")
+    from kart_core.builtin.fsspec_store import FsspecStore
+
+    _log.warning(
+        "no plugin provides %s://; it goes to fsspec as it is, where two processes that write at once are not told apart",
+        scheme,
+    )
+    return Storage(scheme, open=FsspecStore, shared="network", exclusive=False)
