@@ -128,11 +128,13 @@ class Session:
     def open(self) -> Iterator[None]:
         """Makes the session's configuration and plugins the current ones."""
         layer = self.settings.layer()
+        present = config.refresh()
         with ExitStack() as stack:
-            if layer:
-                stack.enter_context(config.using(config.current().with_options(layer, origin="build")))
+            # Held for the whole run, whatever a task does to the environment or the working directory.
+            stack.enter_context(config.using(present.with_options(layer, origin="build") if layer else present))
             if self.settings.plugins:
-                stack.enter_context(host.using(host.Host(config.current(), self.settings.plugins)))
+                present_host = host.current().with_plugins(self.settings.plugins, config.current())
+                stack.enter_context(host.using(present_host))
             yield
 
     def plan(self) -> Plan:

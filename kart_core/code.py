@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kart_core import sources
-from kart_core.syntax import Reference, Scope, canonical, references
+from kart_core.syntax import references
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kart_core.sources import Home, Source
+    from kart_core.syntax import Reference, Scope
 
 _TASKS = ("TaskOnKart", "ExternalTask", "WrapperTask")
 
@@ -145,7 +146,7 @@ def _definition_of(value: Any) -> Definition | None:
     found: list[tuple[Scope, ast.AST]] = [(source.scope, source.scope.node)]
     for name in qualname.split("."):
         if name != "<locals>":
-            found = [inner for scope, node in found for inner in Scope.named(scope, node, name)]
+            found = [inner for scope, node in found for inner in scope.named(node, name)]
     if not found:
         return None
     code = [one for one in sources.codes(value) if source.path in (one.co_filename, os.path.abspath(one.co_filename))]
@@ -258,8 +259,7 @@ def _collect(start: Definition, uses: Sequence[Target], given: tuple[object, ...
     The numbers stand for the modules' names, so that a script and the module that it is when
     imported have one digest.
     """
-    from hashlib import blake2b  # 2 ms, which a process that makes no digest need not pay
-
+    from kart_core.digest import blake2b
     numbers: dict[Target, int] = {start: 0}
     queue: list[Target] = [start]
     taking_part: dict[str, Source] = {}
@@ -279,12 +279,13 @@ def _collect(start: Definition, uses: Sequence[Target], given: tuple[object, ...
         if not isinstance(definition, Definition):
             continue
         taking_part[definition.source.path] = definition.source
+        text, names = definition.source.read(definition.pieces)
         links: set[str] = set()
-        for reference in sorted(references(definition.pieces)):
+        for reference in names:
             for meant in _resolve(definition, reference):
                 is_other_task = not reference.base and isinstance(meant, Definition) and _is_task(meant)
                 links.add(f"{reference.text} is {'a task' if is_other_task else number(meant)}")
-        hasher.update("\n".join([*map(canonical, definition.pieces), *sorted(links), "\0"]).encode())
+        hasher.update("\n".join([text, *sorted(links), "\0"]).encode())
     return _Found(hasher.hexdigest(), tuple(taking_part.values()), given)
 
 
@@ -308,8 +309,8 @@ def _is_task(definition: Definition) -> bool:
     """Whether a definition is that of a task class, as far as its bases tell."""
     queue = [definition]
     for one in queue:
-        classes = [piece for piece in one.pieces if isinstance(piece, ast.ClassDef)]
-        for base in references([base for cls in classes for base in cls.bases]):
+        bases = [base for piece in one.pieces if isinstance(piece, ast.ClassDef) for base in piece.bases]
+        for base in references(bases) if bases else ():
             for target in _resolve(one, base):
                 if isinstance(target, Outside) and _is_task_class(target.name):
                     return True

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kart_core.declaration import shape_of
-from kart_core.identity import identity, required_tasks, setting, state_of
+from kart_core.identity import identity, required_tasks
 from kart_core.records import Record, fetch, record_path
+from kart_core.resolved import Resolved, resolved
 from kart_core.target import Target, flatten
-from kart_core.workspace import Workspace, guarded, open_workspace
+from kart_core.workspace import Workspace, guarded
 
 if TYPE_CHECKING:
     from kart_core.plugin import Stat
@@ -34,37 +34,33 @@ def look(tasks: Sequence[AnyTask]) -> list[Seen]:
     What is upstream is looked at by `is_complete` and the plan, not here.
     """
     questions: dict[int, tuple[Workspace, list[str]]] = {}
-    asked: list[tuple[Workspace, int, int, list[Target] | None]] = []
+    asked: list[tuple[Resolved, int, int, list[Target] | None]] = []
     for task in tasks:
-        shape = shape_of(type(task))
-        workspace = open_workspace(task.workspace_directory)
+        here = resolved(task)
+        workspace = here.workspace
         _, paths = questions.setdefault(id(workspace), (workspace, []))
         start = len(paths)
         targets: list[Target] | None = None
+        unique_id = task.unique_id
         if task._kart_recorded:
-            unique_id = task.unique_id
-            state = state_of(shape)
-            paths.append(f"{state.record_folder}/{unique_id}.json")
-            if shape.plain_output:
-                paths.append(f"{state.result_path}_{unique_id}.pkl")
-            else:
-                targets = list(flatten(task.output(), task).values())
-                paths.extend(target.path for target in targets)
+            paths.append(f"{here.record_folder}/{unique_id}.json")
+        if here.serializer is not None:
+            paths.append(f"{here.result_path}_{unique_id}.pkl")
         else:
             targets = list(flatten(task.output(), task).values())
             paths.extend(target.path for target in targets)
-        asked.append((workspace, start, len(paths), targets))
+        asked.append((here, start, len(paths), targets))
     answers: dict[int, list[Stat | None]] = {}
     for key, (workspace, paths) in questions.items():
         with guarded(workspace, ""):
             answers[key] = workspace.store.stat_many(paths)
     return [
-        _judge(task, workspace, answers[id(workspace)][start:end], targets)
-        for task, (workspace, start, end, targets) in zip(tasks, asked, strict=True)
+        _judge(task, here, answers[id(here.workspace)][start:end], targets)
+        for task, (here, start, end, targets) in zip(tasks, asked, strict=True)
     ]
 
 
-def _judge(task: AnyTask, workspace: Workspace, stats: Sequence[Stat | None], targets: list[Target] | None) -> Seen:
+def _judge(task: AnyTask, here: Resolved, stats: Sequence[Stat | None], targets: list[Target] | None) -> Seen:
     recorded = task._kart_recorded
     record = stats[0] if recorded else None
     outputs = stats[1:] if recorded else stats
@@ -79,8 +75,8 @@ def _judge(task: AnyTask, workspace: Workspace, stats: Sequence[Stat | None], ta
     if record is None:
         return Seen("its record is missing", None)
     if targets is not None and not all(target.keyed for target in targets):
-        return Seen(_other_file(workspace, record_path(task), targets, outputs), record)
-    if task.modification_time_check and (why := _other_input(task, workspace)):
+        return Seen(_other_file(here.workspace, record_path(task), targets, outputs), record)
+    if here.modification_time_check and (why := _other_input(task, here.workspace)):
         return Seen(why, record)
     return Seen(None, record)
 
@@ -120,8 +116,8 @@ def is_complete(root: AnyTask) -> bool:
         if any(found.lacking is not None for found in look(level)):
             return False
         for task in level:
-            everything = everything or task.strict_check or task._kart_wraps
-            if everything or task._kart_wraps:
+            everything = everything or asks_for_upstream(task)
+            if everything:
                 for required in required_tasks(task):
                     if identity(required) not in seen:
                         seen.add(identity(required))
@@ -131,13 +127,10 @@ def is_complete(root: AnyTask) -> bool:
 
 def record_of(task: AnyTask) -> Record | None:
     """The task's record, read anew."""
-    return fetch(open_workspace(task.workspace_directory), record_path(task))
+    here = resolved(task)
+    return fetch(here.workspace, here.record_path(task.unique_id))
 
 
 def asks_for_upstream(task: AnyTask) -> bool:
     """Whether the task is complete only if what is upstream is."""
-    if task._kart_wraps:
-        return True
-    shape = shape_of(type(task))
-    given = task._kart_given
-    return bool(given["strict_check"] if "strict_check" in given else setting(shape, state_of(shape), "strict_check"))
+    return task._kart_wraps or resolved(task).strict

@@ -203,10 +203,6 @@ def read(load: Callable[[BinaryIO], Any], file: BinaryIO, size: int, digest: str
     Raises:
         Mismatch: if the content is another; whatever `load` made of it is dropped.
     """
-    if size <= MEMORY:
-        data = file.read(MEMORY + 1)
-        _compare(size, digest, len(data), digest_of(data))
-        return load(io.BytesIO(data))
     reader = _HashingReader(file)
     if seekable:
         _drain(reader)
@@ -224,6 +220,13 @@ def read(load: Callable[[BinaryIO], Any], file: BinaryIO, size: int, digest: str
     _drain(reader)
     _compare(size, digest, reader.size, reader.hash.hexdigest())
     return value
+
+
+def read_bytes(load: Callable[[BinaryIO], Any], data: bytes, size: int, digest: str) -> Any:
+    """`read` of a content that is in memory: compared first, so that `load` never meets a damaged one."""
+    if len(data) != size or digest_of(data) != digest:
+        _compare(size, digest, len(data), digest_of(data))
+    return load(io.BytesIO(data))
 
 
 def verify(file: BinaryIO, size: int, digest: str) -> None:

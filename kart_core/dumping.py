@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def dump(task: AnyTask, value: Any, where: str | Target | None) -> None:
     """Stages a value for the task that is running; see `TaskOnKart.dump`."""
     attempt = running.current()
-    if attempt is None or attempt.task != task:
+    if attempt is None or (attempt.task is not task and attempt.task != task):
         raise KartError(f"dump() of {task!r} is for its own run(); return the value there, or build the task")
-    structure = task.output()
+    structure = attempt.outputs
     if where is None:
         if isinstance(structure, Target):
             _stage(attempt, structure, value)
@@ -71,7 +71,7 @@ def _unlike(task: AnyTask, expected: str, value: object, name: str) -> Parameter
 def _stage(attempt: Attempt, target: Target, value: Any) -> None:
     task = attempt.task
     serializer = target.serializer
-    if task.fail_on_empty_dump and is_empty(value):
+    if attempt.resolved.fail_on_empty and is_empty(value):
         raise SerializationError(
             f"{task!r} dumped an empty {type(value).__name__} to {target.path}, and fail_on_empty_dump is set; look at its "
             "input, or switch the setting off"

@@ -278,9 +278,12 @@ _KNOWN_BY_NAME: dict[str, _Encoder] = {
 }
 
 
+_HOMES = {"pathlib._local": "pathlib"}
+"""Modules that only some Pythons have, and where others keep what is in them."""
+
+
 def _find_known(kind: type) -> _Encoder | None:
-    module = kind.__module__
-    home = "pathlib" if module == "pathlib._local" else module  # where Python 3.13 keeps them
+    home = _HOMES.get(kind.__module__, kind.__module__)
     encoder = _KNOWN_BY_NAME.get(f"{home}.{kind.__qualname__}")
     if encoder is None or getattr(sys.modules.get(home), kind.__name__, None) is not kind:
         return None
@@ -362,7 +365,7 @@ def _import_path(value: Any) -> bytes:
         raise EncodingError(
             _name_of(_type(value)), f"{module}.{name} now names another object: give the one that is found there"
         )
-    return _str(f"{module_name(module)}:{name}")
+    return _str(f"{_HOMES.get(module) or module_name(module)}:{name}")
 
 
 def _found_under_its_name(value: Any) -> object | None:

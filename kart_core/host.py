@@ -57,12 +57,18 @@ class Host:
         disable: Sequence[str] = (),
     ) -> None:
         self._config = config
+        self._given = tuple(plugins)
+        self._disable = tuple(disable)
         self._trace = "plugins" in config.environment.get("KART_TRACE", "").replace(",", " ").split()
         self._catalogue = Catalogue(config, plugins, disable)
         self._answers: dict[str, dict[str, Record | None]] = {hook: {} for hook in BUILTIN}
         self._hashers: dict[type, Hasher | None] = {}
         self._used: dict[str, str] = {}
         self._lock = threading.RLock()
+
+    def with_plugins(self, plugins: Sequence[type[Plugin] | Plugin | str], config: Config) -> Host:
+        """A host of another configuration with further plugins, in which what is switched off here stays so."""
+        return Host(config, (*self._given, *plugins), self._disable)
 
     def storage(self, scheme: str) -> Storage | None:
         """How URLs of a scheme are opened, or None where nobody provides it (see `missing`).

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from kart_core import code, config
 from kart_core.declaration import MISSING, Shape, Slot, shape_of
+from kart_core.digest import blake2b
 from kart_core.encoding import SCALARS, EncodingError, encode
 from kart_core.errors import ConfigError, GraphError, IdentityError, ParameterError
 from kart_core.frozen import freeze
@@ -51,6 +51,7 @@ class State:
         "full_name",
         "prefix",
         "record_folder",
+        "resolved",
         "result_path",
         "settings",
         "significant",
@@ -61,6 +62,7 @@ class State:
     def __init__(self, shape: Shape, conf: Config) -> None:
         self.config = conf
         self.settings: dict[str, Any] = {}
+        self.resolved: Any = None  # see kart_core.resolved
         faults = list(config_faults(shape, conf))
         if faults:
             others = (f for c in _loaded_task_classes() if c is not shape.cls for f in config_faults(shape_of(c), conf))
@@ -267,7 +269,11 @@ def _default(shape: Shape, slot: Slot, conf: Config) -> Any:
         except ConfigError as error:
             return _Faulty(error)
     if found is not None:
-        return slot.check(_convert(found.value, slot.info.annotation, found.text))
+        try:
+            return slot.check(_convert(found.value, slot.info.annotation, found.text))
+        except ParameterFault as fault:
+            told = fault.hidden() if slot.info.private else fault
+            return _Faulty(ConfigError(f"{found.source}: {shape.name} takes {told.expected}, given {told.given}"))
     return _checked_default(shape, slot)
 
 

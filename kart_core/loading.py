@@ -10,6 +10,7 @@ from kart_core.content import digest_of
 from kart_core.errors import CorruptResultError, MissingDataError, ParameterError
 from kart_core.identity import requirements
 from kart_core.records import Output, forget, record_path, workspace_of, written
+from kart_core.resolved import resolved
 from kart_core.target import Target, flatten, shaped_like
 
 if TYPE_CHECKING:
@@ -83,16 +84,20 @@ def value_of(task: AnyTask) -> Any:
     """
     if task._kart_wraps:
         return None
-    structure = task.output()
+    here, unique_id = resolved(task), task.unique_id
+    structure = here.output(task, unique_id)
     if not task._kart_recorded:
         value = shaped_like(structure, lambda target: target.read(None))
         _note(task, None, structure)
         return value
     while True:
         attempt, outputs = _written(task)
-        by_path = {output.path: output for output in outputs}
         try:
-            value = shaped_like(structure, lambda target: target.read(_of(by_path, target, task)))
+            if isinstance(structure, Target) and len(outputs) == 1 and outputs[0].path == structure.path:
+                value = structure.read(outputs[0])
+            else:
+                by_path = {output.path: output for output in outputs}
+                value = shaped_like(structure, lambda target: target.read(_of(by_path, target, task)))  # noqa: B023
         except (CorruptResultError, MissingDataError):
             # Another process may have renewed the result since it was remembered here.
             if forget(workspace_of(task), record_path(task)):

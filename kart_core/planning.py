@@ -13,7 +13,8 @@ from kart_core.completeness import Seen, asks_for_upstream, look, record_of
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import GraphError, ParameterError
 from kart_core.graph import Graph, Node
-from kart_core.identity import required_tasks, setting, state_of
+from kart_core.identity import required_tasks
+from kart_core.resolved import resolved
 from kart_core.target import flatten
 
 if TYPE_CHECKING:
@@ -127,11 +128,7 @@ def _own_rerun(node: Node) -> str | None:
 
 
 def _reruns_itself(task: AnyTask) -> bool:
-    given = task._kart_given
-    if "rerun" in given:
-        return bool(given["rerun"])
-    shape = shape_of(type(task))
-    return bool(setting(shape, state_of(shape), "rerun"))
+    return resolved(task).rerun
 
 
 def _set(node: Node, found: Seen) -> None:
@@ -204,7 +201,9 @@ def _reruns(graph: Graph, roots: Sequence[Node], names: Sequence[str]) -> dict[N
                 forced[node] = forced[above]
     if unknown:
         known = sorted({type(node.task).__name__ for node in seen})
-        raise ParameterError(f"rerun_from names {sorted(unknown)[0]!r}, which is no task of this run; there are {', '.join(known)}")
+        raise ParameterError(
+            f"rerun_from names {sorted(unknown)[0]!r}, which is no task of this run; there are {', '.join(known)}"
+        )
     return forced
 
 
@@ -215,12 +214,18 @@ def _refuse_shared_paths(nodes: Iterable[Node]) -> None:
         if shape.plain_output or node.action == "wrap":
             continue
         for target in flatten(node.task.output(), node.task).values():
-            owner = owners.setdefault((target.workspace.url, target.path), node)
-            if owner is not node and node.task._kart_recorded:
+            key = (target.workspace.url, target.path)
+            owner = owners.get(key)
+            if owner is node:
+                raise GraphError(
+                    f"output() of {node.task!r} declares {target.url} twice; give each output a path of its own"
+                )
+            if owner is not None and node.task._kart_recorded:
                 raise GraphError(
                     f"{owner.task!r} and {node.task!r} both write {target.url}; give make_target() another path, or leave "
                     "the unique id in it"
                 )
+            owners.setdefault(key, node)
 
 
 def code_of(task: AnyTask) -> str | None:

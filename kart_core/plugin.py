@@ -16,13 +16,14 @@ to ``kart_core.build(..., plugins=[Mine])``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor as FuturesExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import attrs
 import pluggy
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor as FuturesExecutor
+
     from attrs import AttrsInstance
 
 __all__ = [

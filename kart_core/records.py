@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
+from kart_core import config
 from kart_core._version import __version__
 from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError
-from kart_core.identity import shape_of, state_of
+from kart_core.declaration import shape_of
+from kart_core.identity import setting, state_of
+from kart_core.resolved import resolved
 from kart_core.workspace import RECORDS, Workspace, guarded, open_workspace
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ _FORMAT: Final = 1
 _REMEMBERED: Final = 10_000
 
 to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""A value as JSON."""
+text_of = json.encoder.encode_basestring
+"""A text as JSON."""
 
 
 @attrs.frozen
@@ -99,12 +105,12 @@ class Record:
 
 def record_path(task: AnyTask) -> str:
     """Where the task's record stands in its workspace."""
-    return f"{state_of(shape_of(type(task))).record_folder}/{task.unique_id}.json"
+    return resolved(task).record_path(task.unique_id)
 
 
 def workspace_of(task: AnyTask) -> Workspace:
     """The workspace in which the task's results live."""
-    return open_workspace(task.workspace_directory)
+    return resolved(task).workspace
 
 
 # --- reading ----------------------------------------------------------------------------
@@ -126,11 +132,12 @@ def forget(workspace: Workspace, path: str) -> bool:
 
 def written(task: AnyTask) -> tuple[str, tuple[Output, ...]] | None:
     """The attempt and the outputs of the task's record; None where there is no record."""
-    workspace, path = workspace_of(task), record_path(task)
-    known = _remembered.get((workspace.url, path))
+    here = resolved(task)
+    path = here.record_path(task.unique_id)
+    known = _remembered.get((here.workspace.url, path))
     if known is not None:
         return known
-    found = fetch(workspace, path)
+    found = fetch(here.workspace, path)
     return None if found is None else (found.attempt, tuple(found.outputs))
 
 
@@ -182,6 +189,7 @@ def record(task: AnyTask | str, workspace_directory: str | None = None) -> Recor
         >>> kart.record(One()).outputs[0].serializer
         'pkl/1'
     """
+    config.refresh()
     if isinstance(task, str):
         return _by_id(task, _workspace_at(workspace_directory))
     workspace = workspace_of(task) if workspace_directory is None else open_workspace(workspace_directory)
@@ -196,8 +204,6 @@ def _workspace_at(workspace_directory: str | None) -> Workspace:
         from kart_core.task import TaskOnKart
 
         shape = shape_of(TaskOnKart)
-        from kart_core.identity import setting
-
         workspace_directory = cast(str, setting(shape, state_of(shape), "workspace_directory"))
     return open_workspace(workspace_directory)
 
@@ -239,11 +245,10 @@ def results(task_class: type[AnyTask] | str, workspace_directory: str | None = N
         >>> [record.parameters["n"] for record in kart.results(Square)]
         [2, 3]
     """
+    config.refresh()
     if isinstance(task_class, str):
         workspace, folder = _workspace_at(workspace_directory), f"{RECORDS}/{task_class}"
     else:
-        from kart_core.identity import setting
-
         shape = shape_of(task_class)
         state = state_of(shape)
         workspace = open_workspace(workspace_directory or setting(shape, state, "workspace_directory"))
@@ -271,7 +276,7 @@ def encoded(
     outputs: Sequence[Output],
     requirements: Sequence[AnyTask],
     seed: str,
-    code: str | None,
+    code: str,
     started: float,
     seconds: float,
     plugins: Mapping[str, str],
@@ -285,31 +290,58 @@ def encoded(
         outputs: what was put in place.
         requirements: what the task required.
         seed: the seed's value and methods as JSON.
-        code: the digest of the task's code.
+        code: the digest of the task's code as JSON.
         started: seconds since the epoch.
         seconds: how long it took.
         plugins: the outside plugins that took part.
     """
     task = attempt.task
-    read = attempt.read
-    nothing = (None, None)
-    parameters = to_text(parameters_in_full(task))
-    required = ",".join(
-        to_text((state_of(shape_of(type(r))).full_name, r.unique_id, *read.get(r.unique_id, nothing)))
-        for r in requirements
-    )
+    required = _requirements_text(requirements, attempt.read) if requirements else ""
     stored = ",".join(
-        f'{{"path":{to_text(o.path)},"size":{o.size},"digest":"{o.digest}","serializer":{to_text(o.serializer)},'
-        f'"mark":{"null" if o.mark is None else to_text(o.mark)}}}'
+        f'{{"path":{text_of(o.path)},"size":{o.size},"digest":"{o.digest}","serializer":{text_of(o.serializer)},'
+        f'"mark":{"null" if o.mark is None else text_of(o.mark)}}}'
         for o in outputs
     )
     return (
-        f'{{"format":{_FORMAT},"task":{to_text(state_of(shape_of(type(task))).full_name)},'
-        f'"unique_id":"{task.unique_id}","attempt":"{attempt.id}","outputs":[{stored}],"requirements":[{required}],'
-        f'"parameters":{parameters},"settings":{to_text(_plain_settings(task)) if task._kart_given else "{}"},'
-        f'"seed":{seed},"code":{to_text(code)},"started":{started:.6f},"seconds":{seconds:.6f},{_origin()},'
-        f'"plugins":{to_text(plugins)},"log":{_log_text(attempt)}}}\n'
+        f'{{"format":{_FORMAT},"task":{text_of(attempt.resolved.name)},'
+        f'"unique_id":"{attempt.unique_id}","attempt":"{attempt.id}","outputs":[{stored}],"requirements":[{required}],'
+        f'"parameters":{_parameters_text(task)},"settings":{to_text(_plain_settings(task)) if task._kart_given else "{}"},'
+        f'"seed":{seed},"code":{code},"started":{started:.6f},"seconds":{seconds:.6f},{_origin()},'
+        f'"plugins":{to_text(plugins) if plugins else "{}"},"log":{_log_text(attempt)}}}\n'
     ).encode()
+
+
+def _requirements_text(requirements: Sequence[AnyTask], read: Mapping[str, tuple[str | None, str]]) -> str:
+    names: dict[type[Any], str] = {}
+    parts: list[str] = []
+    for required in requirements:
+        cls = type(required)
+        name = names.get(cls)
+        if name is None:
+            name = names[cls] = text_of(state_of(shape_of(cls)).full_name)
+        unique_id = required.unique_id
+        attempt, digest = read.get(unique_id, (None, None))
+        shown = "null" if attempt is None else f'"{attempt}"'
+        parts.append(f'[{name},"{unique_id}",{shown},{"null" if digest is None else f"{chr(34)}{digest}{chr(34)}"}]')
+    return ",".join(parts)
+
+
+def _parameters_text(task: AnyTask) -> str:
+    held = task.__dict__
+    parts: list[str] = []
+    for slot in shape_of(type(task)).slots:
+        if slot.info.private:
+            continue
+        value = held[slot.name]
+        kind = type(value)
+        if kind is int:
+            text = str(value)
+        elif kind is str:
+            text = text_of(value)
+        else:
+            text = to_text(value if kind in _SCALARS else plain(value))
+        parts.append(f"{text_of(slot.name)}:{text}")
+    return "{" + ",".join(parts) + "}"
 
 
 def _log_text(attempt: Attempt) -> str:

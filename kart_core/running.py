@@ -9,15 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kart_core.digest import digest16
 from kart_core.errors import KartError, SerializationError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kart_core.content import Content
+    from kart_core.resolved import Resolved
     from kart_core.target import Target
     from kart_core.task import TaskOnKart
 
@@ -36,18 +37,28 @@ class Attempt:
         staged: what was dumped, by the target's path, and not yet put in its place.
         read: the attempt and the digest of what was read of each task, by unique id.
         log: what the task noted in `task_log`.
+        outputs: what the task's `output()` gave, asked once.
+        resolved: what holds for the task in this run.
+        unique_id: the task's.
     """
 
-    __slots__ = ("_generators", "id", "log", "on_progress", "read", "staged", "task")
+    __slots__ = ("_generators", "id", "log", "on_progress", "outputs", "read", "resolved", "staged", "task", "unique_id")
 
     def __init__(
-        self, task: TaskOnKart[Any], id_: str, on_progress: Callable[[int, int | None], None] | None = None
+        self,
+        task: TaskOnKart[Any],
+        id_: str,
+        resolved: Resolved,
+        on_progress: Callable[[int, int | None], None] | None = None,
     ) -> None:
         self.task = task
+        self.resolved = resolved
+        self.unique_id = task.unique_id
         self.id = id_
         self.staged: dict[str, tuple[Target, Content]] = {}
         self.read: dict[str, tuple[str | None, str]] = {}
         self.log: dict[str, Any] = {}
+        self.outputs: Any = resolved.output(task, self.unique_id)
         self.on_progress = on_progress
         self._generators: dict[str, Any] = {}
 
@@ -69,8 +80,8 @@ class Attempt:
         if name not in self._generators:
             import numpy as np
 
-            source = f"{self.task.unique_id}/{name}".encode()
-            self._generators[name] = np.random.default_rng(int.from_bytes(blake2b(source, digest_size=16).digest(), "big"))
+            source = f"{self.unique_id}/{name}".encode()
+            self._generators[name] = np.random.default_rng(int.from_bytes(digest16(source), "big"))
         return self._generators[name]
 
 

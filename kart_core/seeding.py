@@ -21,6 +21,7 @@ from kart_core.settings import DEFAULT_SEED_METHODS
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
+    from kart_core.running import Attempt
     from kart_core.task import TaskOnKart
 
 # The pairs by which libraries read and set the state of a global generator.
@@ -37,7 +38,9 @@ class Generators:
     def __init__(self) -> None:
         self._seeders: dict[str, Seeder] = {}
         self._saved: dict[str, tuple[Seeder, Any]] = {}
+        self._ready: dict[str, Callable[[int], None]] = {}  # what is imported and saved need only be seeded
         self._watcher: _Watcher | None = None
+        self._armed: _Watcher | None = None
 
     def __enter__(self) -> Generators:
         return self
@@ -47,6 +50,7 @@ class Generators:
         for seeder, state in self._saved.values():
             seeder.restore(state)
         self._saved.clear()
+        self._ready.clear()
 
     def check(self, methods: Sequence[str], named: bool, owner: object) -> None:
         """Makes sure, before anything runs, that the methods can be called.
@@ -77,13 +81,18 @@ class Generators:
             methods: the names.
             value: the seed, 0 to 2**32 - 1.
         """
-        waiting: dict[str, Seeder] = {}
+        waiting: list[Seeder] = []
         for method in methods:
-            seeder = self._seeders.get(method) or self._seeder(method)
-            if not self._seed(seeder, value):
-                waiting[method] = seeder
+            ready = self._ready.get(method)
+            if ready is not None:
+                ready(value)
+            elif not self._seed(seeder := self._seeder(method), value):
+                waiting.append(seeder)
         if waiting:
-            self._watcher = _Watcher(waiting.values(), lambda seeder, done: self._seed(seeder, value, done))
+            if self._armed is None or self._armed.seeders != waiting:
+                self._armed = _Watcher(waiting, self._seed)
+            self._armed.value = value
+            self._watcher = self._armed
             sys.meta_path.insert(0, self._watcher)
 
     def release(self) -> None:
@@ -97,6 +106,7 @@ class Generators:
             return False
         if seeder.method not in self._saved:
             self._saved[seeder.method] = (seeder, seeder.save())
+        self._ready[seeder.method] = seeder.seed
         seeder.seed(value)
         return True
 
@@ -107,10 +117,10 @@ class Generators:
         return self._seeders[method]
 
 
-def seed_of(task: TaskOnKart[Any]) -> int:
+def seed_of(attempt: Attempt) -> int:
     """The seed with which a task runs: the one that was set, or one made from its unique id."""
-    fixed = task.fix_random_seed_value
-    return fixed if fixed is not None else int(task.unique_id[:8], 16)
+    fixed = attempt.resolved.seed
+    return fixed if fixed is not None else int(attempt.unique_id[:8], 16)
 
 
 def _imported(module: str, done: str = "") -> bool:
@@ -195,10 +205,11 @@ class _Dotted:
 class _Watcher:
     """A finder, first on `sys.meta_path` while a task runs, that seeds a library as soon as it has been imported."""
 
-    def __init__(self, seeders: Any, seed: Callable[[Seeder, str], object]) -> None:
-        self._seeders: Sequence[Seeder] = tuple(seeders)
+    def __init__(self, seeders: list[Seeder], seed: Callable[[Seeder, int, str], object]) -> None:
+        self.seeders = seeders
+        self.value = 0
         self._seed = seed
-        self._names = {name for seeder in self._seeders for name in _prefixes(seeder.module)}
+        self._names = {name for seeder in seeders for name in _prefixes(seeder.module)}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name not in self._names:
@@ -215,9 +226,9 @@ class _Watcher:
         return None
 
     def _imported(self, name: str) -> None:
-        for seeder in self._seeders:
+        for seeder in self.seeders:
             if name in _prefixes(seeder.module):
-                self._seed(seeder, name)
+                self._seed(seeder, self.value, name)
 
 
 class _TellingLoader:
@@ -247,8 +258,3 @@ def _prefixes(module: str) -> Iterator[str]:
         yield module
         module = module.rpartition(".")[0]
 
-
-def named_by_user(task: TaskOnKart[Any], configured: Callable[[], object | None]) -> bool:
-    """Whether the methods of a task were given by someone, and are not merely the default."""
-    given: Mapping[str, Any] = task._kart_given
-    return "fix_random_seed_methods" in given or configured() is not None

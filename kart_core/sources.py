@@ -19,10 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kart_core.syntax import Scope
+from kart_core.syntax import Scope, canonical, references
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import TypeAlias
+
+    from kart_core.syntax import Reference
+
+    Pieces: TypeAlias = tuple[int, ...]
+    Reading: TypeAlias = tuple[str, list[Reference]]
 
 
 @attrs.frozen
@@ -74,7 +80,8 @@ class Source:
     """The import of which this is the text; None while the module is not imported."""
     live: dict[str, Any] | None = attrs.field(default=None, repr=False)
     """For a cell: the notebook's namespace, where names of other cells are found."""
-    _scope: Scope | None = attrs.field(default=None, repr=False)
+    _scope: Scope | None = attrs.field(default=None, init=False, repr=False)
+    _readings: dict[Pieces, Reading] = attrs.field(factory=dict["Pieces", "Reading"], init=False, repr=False)
 
     @property
     def scope(self) -> Scope | None:
@@ -85,6 +92,13 @@ class Source:
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 return None
         return self._scope
+
+    def read(self, pieces: Sequence[ast.AST]) -> Reading:
+        """What pieces of this source say, and the names that they use, in order; found once for all who ask."""
+        key = tuple(map(id, pieces))
+        if key not in self._readings:
+            self._readings[key] = "\n".join(map(canonical, pieces)), sorted(references(pieces))
+        return self._readings[key]
 
     @property
     def current(self) -> bool:

@@ -85,7 +85,7 @@ def from_data(value: object, annotation: Any) -> object:
     if getattr(type(value), "_kart_is_task", False):
         return value
     if not isinstance(value, Mapping):
-        raise ParameterFault("a task as a mapping of its parameters", repr(value))
+        raise ParameterFault("a task as a mapping of its parameters", repr(value), kind=type(value).__name__)
     data = dict(cast("Mapping[str, Any]", value))
     name = data.pop("task", None)
     cls = task_class(str(name)) if name is not None else getattr(annotation, "__origin__", annotation)
@@ -93,7 +93,7 @@ def from_data(value: object, annotation: Any) -> object:
     try:
         return cls(**{key: structure(item, infos[key].annotation) if key in infos else item for key, item in data.items()})
     except KartError as error:
-        raise ParameterFault(f"the parameters of {cls.__qualname__}", str(error)) from error
+        raise ParameterFault(f"the parameters of {cls.__qualname__}", str(error), kind="mapping") from error
 
 
 def task_class(name: str) -> type[AnyTask]:

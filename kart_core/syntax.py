@@ -161,11 +161,9 @@ class Scope:
             for name in _arguments(node.args):
                 self.bindings.setdefault(name, [])
 
-    @staticmethod
-    def named(scope: Scope, node: ast.AST, name: str) -> list[tuple[Scope, ast.AST]]:
-        """The functions and classes of a name directly in `node`, each with the scope in which it stands."""
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            scope = Scope(node, scope)
+    def named(self, node: ast.AST, name: str) -> list[tuple[Scope, ast.AST]]:
+        """The functions and classes of a name directly in `node`, which stands here, each with its own scope."""
+        scope = Scope(node, self) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else self
         statements = (statement for statement, _ in _flat(getattr(node, "body", [])))
         return [(scope, one) for one in statements if isinstance(one, _Named) and one.name == name]
 

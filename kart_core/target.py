@@ -78,6 +78,10 @@ class Target:
         """
         serializer = self.serializer
         try:
+            if expected is not None and expected.size <= content.MEMORY:
+                with guarded(self.workspace, self.path):
+                    data = self.workspace.store.read(self.path)
+                return content.read_bytes(serializer.load, data, expected.size, expected.digest)
             with guarded(self.workspace, self.path), self.workspace.store.open(self.path) as file:
                 if expected is None:
                     return serializer.load(file)
@@ -143,9 +147,8 @@ def serializer_of(path: str) -> Serializer:
     Raises:
         SerializationError: no plugin provides one.
     """
-    name = posixpath.basename(path)
     present = host.current()
-    parts = name.split(".")
+    parts = path[path.rfind("/") + 1 :].split(".")
     for start in range(1, len(parts)):
         found = present.serializer(".".join(parts[start:]))
         if found is not None:
@@ -180,9 +183,9 @@ def keyed_path(path: str, unique_id: str) -> str:
         >>> keyed_path("models/best.tar.gz", "0f")
         'models/best_0f.tar.gz'
     """
-    folder, name = posixpath.split(path)
-    stem, dot, suffixes = name.partition(".") if not name.startswith(".") else (name, "", "")
-    return posixpath.join(folder, f"{stem}_{unique_id}{dot}{suffixes}")
+    start = path.rfind("/") + 1
+    dot = path.find(".", start + 1)
+    return f"{path}_{unique_id}" if dot < 0 else f"{path[:dot]}_{unique_id}{path[dot:]}"
 
 
 def flatten(structure: Any, owner: object) -> dict[str, Target]:

@@ -278,8 +278,10 @@ class TaskOnKart(_Fields, Generic[R_co]):
 
     def complete(self) -> bool:
         """Whether a whole result is stored, whatever `rerun` says. Looking changes nothing."""
+        from kart_core import config
         from kart_core.completeness import is_complete
 
+        config.refresh()
         return is_complete(self)
 
     @overload

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -63,15 +61,21 @@ class Workspace:
         return f"Workspace({self.url!r})"
 
 
-@contextmanager
-def guarded(workspace: Workspace, path: str) -> Iterator[None]:
+class guarded:  # noqa: N801 - a context manager that reads as a word
     """Turns what a store raises into a `StorageError` that names the file; a missing file stays `FileNotFoundError`."""
-    try:
-        yield
-    except (FileNotFoundError, KartError):
-        raise
-    except (OSError, ValueError) as error:
-        raise storage_error(workspace, path, error) from error
+
+    __slots__ = ("_path", "_workspace")
+
+    def __init__(self, workspace: Workspace, path: str) -> None:
+        self._workspace = workspace
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (OSError, ValueError)) and not isinstance(error, (FileNotFoundError, KartError)):
+            raise storage_error(self._workspace, self._path, error) from error
 
 
 def storage_error(workspace: Workspace, path: str, error: Exception) -> StorageError:

@@ -43,7 +43,7 @@ def run(
         roots = make(arguments)
         check_effect(given, roots)
         with watching() as listener:
-            report = execute(roots, rerun=rerun, rerun_from=rerun_from, listen=[listener])
+            report = execute(*roots, rerun=rerun, rerun_from=rerun_from, listen=[listener])
         _show_failures(report)
         for line in summary(report):
             say(line)
@@ -170,8 +170,7 @@ _MOST = 5
 def _show_log(level: str) -> None:
     import logging
 
-    number = logging.getLevelName(level.upper())
-    if not isinstance(number, int):
+    if level.lower() not in ("debug", "info", "warning", "error", "critical"):
         raise click.UsageError(f"--log-level is debug, info, warning or error, not {level!r}")
 
     class Stderr(logging.Handler):
@@ -181,4 +180,4 @@ def _show_log(level: str) -> None:
             complain(self.format(record))
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[Stderr()])
-    logging.getLogger().setLevel(number)
+    logging.getLogger().setLevel(level.upper())

@@ -62,28 +62,37 @@ def read(
     Raises:
         click.UsageError: an option that does not exist, is given twice, or lacks its value.
     """
-    tasks = [word.text for word in _split(words, own, None) if word.kind == "task"]
+    tasks = [word.text for word in _split(words, own, None, may_be_task) if word.kind == "task"]
     if not tasks:  # perhaps `--flag pipeline:Total`: only the task itself can say that --flag takes no value
         tasks = [word for word in words if not word.startswith("-") and may_be_task(word)][:1]
-    classes: dict[str, TaskClass] = {}
+    classes: dict[str, TaskClass] = {name: load(name) for name in tasks}
+
+    def options_of(names: Sequence[str]) -> Options:
+        return Options(list(dict.fromkeys(classes[name] for name in names)), [name for name in own if len(name) > 2])
+
     while True:
-        classes.update({name: load(name) for name in tasks if name not in classes})
-        options = Options(list(dict.fromkeys(classes[name] for name in tasks)), [name for name in own if len(name) > 2])
-        found = list(_split(words, own, options))
+        options = options_of(tasks)
+        found = list(_split(words, own, options, may_be_task))
         named = [word.text for word in found if word.kind == "task"]
         if set(named) <= set(classes):
             break
+        try:
+            classes.update({name: load(name) for name in named if name not in classes})
+        except click.UsageError:
+            list(_given(found, options))  # an option that does not exist is the likelier mistake
+            raise
         tasks = named
-    options = Options(list(dict.fromkeys(classes[name] for name in named)), [name for name in own if len(name) > 2])
     return Arguments(
         named,
         [classes[name] for name in named],
-        list(_given(found, options)),
+        list(_given(found, options_of(named))),
         [word.text if word.value is None else f"{word.text}={word.value}" for word in found if word.kind == "own"],
     )
 
 
-def _split(words: Sequence[str], own: Mapping[str, bool], options: Options | None) -> Iterator[_Word]:
+def _split(
+    words: Sequence[str], own: Mapping[str, bool], options: Options | None, may_be_task: Callable[[str], bool]
+) -> Iterator[_Word]:
     """Tells the words apart; without `options`, a word after an option of a task is taken for its value."""
     waiting = list(reversed(words))
     while waiting:
@@ -97,18 +106,19 @@ def _split(words: Sequence[str], own: Mapping[str, bool], options: Options | Non
         option, equals, value = word.partition("=")
         command_option = option.replace("_", "-") if option.startswith("--") else option
         if command_option in own:
-            if own[command_option] and not equals and waiting:
+            if own[command_option] and not equals and waiting and not waiting[-1].startswith("--"):
                 value, equals = waiting.pop(), "="
             yield _Word("own", command_option, value if equals else None)
         elif equals:
             yield _Word("option", option, value)
-        elif waiting and _takes(option, waiting[-1], options):
+        elif waiting and _takes(option, waiting[-1], options, may_be_task):
             yield _Word("option", option, waiting.pop())
         else:
             yield _Word("option", option, None)
 
 
-def _takes(option: str, following: str, options: Options | None) -> bool:
+def _takes(option: str, following: str, options: Options | None, may_be_task: Callable[[str], bool]) -> bool:
+    """Whether the word after an option is its value."""
     if following.startswith("--"):
         return False
     if options is None:
@@ -116,7 +126,7 @@ def _takes(option: str, following: str, options: Options | None) -> bool:
     try:
         meanings = options.meanings(option)
     except Unknown:
-        return not following.startswith("-")
+        return not following.startswith("-") and not may_be_task(following)
     if all(meaning.flag for meaning in meanings):
         optional = any(meaning.annotation is not bool for meaning in meanings)
         return following.lower() in BOOLEANS or (optional and following.lower() in ("none", "null"))

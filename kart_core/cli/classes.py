@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 import click
 
@@ -14,7 +14,7 @@ from kart_core.cli.errors import BrokenModule
 from kart_core.config import nearest
 from kart_core.errors import KartError
 from kart_core.naming import qualified_name
-from kart_core.task import TaskOnKart, fields_of, task_classes
+from kart_core.task import TaskOnKart, fields_of, is_task_class, task_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,8 +109,8 @@ def reachable(roots: Sequence[TaskClass]) -> list[TaskClass]:
         waiting += [base for base in cls.__mro__ if _is_task(base)]
         for field in fields_of(cls):
             waiting += mentioned(field.annotation)
-            if isinstance(field.default, TaskOnKart):
-                waiting.append(type(field.default))
+            if is_task_class(kind := cast("type[Any]", type(field.default))):
+                waiting.append(kind)
     return list(found)
 
 
@@ -178,8 +178,8 @@ def _hint(word: str, names: Sequence[str]) -> str:
     return f"; its tasks are {', '.join(names[:10])}" if names else ""
 
 
-def _is_task(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, TaskOnKart) and not _is_ours(value)
+def _is_task(value: object) -> TypeGuard[TaskClass]:
+    return isinstance(value, type) and issubclass(value, TaskOnKart) and not _is_ours(cast("type", value))
 
 
 def _is_ours(cls: type) -> bool:

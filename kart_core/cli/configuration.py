@@ -62,7 +62,7 @@ def _rows(arguments: Arguments) -> Iterator[Row]:
     asked: list[TaskClass] = [TaskOnKart, *classes.reachable(arguments.roots)]
     for cls in asked:
         yield from _class_rows(cls, arguments.given)
-    by_section = {name: cls for cls in task_classes() for name in (cls.__name__, qualified_name(cls))}
+    by_section = {name: cls for cls in (TaskOnKart, *task_classes()) for name in (cls.__name__, qualified_name(cls))}
     for section, key, found in config.current().values():
         cls = by_section.get(section)
         known = {*SETTINGS, *parameters(cls)} if cls is not None else set[str]()

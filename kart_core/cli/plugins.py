@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from kart_core import config as configuration
@@ -74,7 +75,7 @@ def _show_one(state: PluginState, *, as_json: bool) -> None:
     inspected = state.source not in ("built in", "") and state.state not in ("disabled", "broken")
     settings = host.current().settings_of(state.name) if inspected else []
     if as_json:
-        _print_json({**_plugin_data(state), "settings": [_as_data(setting) for setting in settings]})
+        _print_json({**_plugin_data(state), "settings": [attrs.asdict(setting) for setting in settings]})
         return
     facts = [("name", state.name), ("state", state.state), ("class", state.target), ("source", state.source)]
     facts += [("from", f"{state.distribution} {state.version}".strip())] if state.distribution else []
@@ -95,15 +96,7 @@ def _show_one(state: PluginState, *, as_json: bool) -> None:
 
 
 def _plugin_data(state: PluginState) -> dict[str, Any]:
-    data = _as_data(state)
-    data["provides"] = {hook: list(names) for hook, names in state.provides.items()}
-    return data
-
-
-def _as_data(value: Any) -> dict[str, Any]:
-    import attrs
-
-    return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+    return {**attrs.asdict(state), "provides": {hook: list(names) for hook, names in state.provides.items()}}
 
 
 def _print_json(data: object) -> None:

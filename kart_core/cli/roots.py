@@ -19,7 +19,7 @@ from kart_core.settings import SETTINGS
 from kart_core.task import TaskOnKart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from kart_core.cli.arguments import Arguments, Given
     from kart_core.cli.classes import TaskClass
@@ -54,7 +54,7 @@ def configured(
     files: Sequence[str] = (),
     plugin_settings: Sequence[str] = (),
     disabled: Sequence[str] = (),
-) -> Iterator[None]:
+) -> Generator[None]:
     """The configuration that the options of a command line make, for the time of a ``with``.
 
     Args:
@@ -111,7 +111,7 @@ class _Maker:
         shared = [(meaning, option.text) for option in given for meaning in option.meanings if not meaning.root]
         self._shared = sorted(shared, key=lambda pair: len(pair[0].cls.__mro__))
 
-    def make(self, cls: TaskClass, given: Mapping[str, object], above: tuple[TaskClass, ...]) -> TaskOnKart[Any]:
+    def make(self, cls: TaskClass, given: Mapping[str, Any], above: tuple[TaskClass, ...]) -> TaskOnKart[Any]:
         values = dict(given)
         sections = shape_of(cls).sections
         missing: list[str] = []
@@ -182,7 +182,7 @@ def required_class(annotation: Any) -> TaskClass | None:
     return found[0]
 
 
-def _own(cls: TaskClass, given: Sequence[Given]) -> dict[str, object]:
+def _own(cls: TaskClass, given: Sequence[Given]) -> dict[str, Any]:
     return {
         meaning.name: parse_text(option.text, meaning.annotation)
         for option in given

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import inspect
 import json
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from kart_core.cli import classes
 from kart_core.cli.options import is_flag, parameters
@@ -14,7 +14,7 @@ from kart_core.declaration import MISSING, shape_of
 from kart_core.naming import qualified_name
 from kart_core.parameters import ParameterFault, describe, unstructure
 from kart_core.settings import SETTINGS
-from kart_core.task import TaskOnKart
+from kart_core.task import is_task_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -100,7 +100,7 @@ def _is_configured(cls: TaskClass, name: str) -> bool:
 def _shown(value: object) -> str:
     """A value in the form in which it would be given."""
     try:
-        plain = repr(cast("object", value)) if isinstance(value, TaskOnKart) else unstructure(value)
+        plain = repr(value) if is_task_class(type(value)) else unstructure(value)
     except ParameterFault:
         plain = repr(value)
     if isinstance(plain, str) and plain:

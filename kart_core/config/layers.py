@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "KART_"
 _PLUGINS = "plugins."
-_LISTS = {"KART_DISABLE_PLUGINS": ("plugins", "disable"), "KART_LOAD_PLUGINS": ("plugins", "load")}
+_LISTS = {"KART_DISABLE_PLUGINS": ("plugins", "disable")}
 """Variables that hold a list of names, and the key that they stand for."""
 _SWITCHES = frozenset({"KART_TRACE"})
 """Variables that are no configuration of tasks or plugins."""

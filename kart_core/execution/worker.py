@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import GeneratorType
@@ -14,7 +13,8 @@ from kart_core.errors import KartError, ParameterError
 from kart_core.identity import required_tasks, tasks_in
 from kart_core.loading import value_of
 from kart_core.planning import code_of
-from kart_core.records import Output, encoded, forget, record_path, remember, workspace_of
+from kart_core.records import Output, encoded, forget, remember, to_text
+from kart_core.resolved import resolved
 from kart_core.seeding import Generators, seed_of
 from kart_core.target import Target, flatten
 from kart_core.workspace import guarded
@@ -48,7 +48,7 @@ class Worker:
         self._build = build
         self._on_progress = on_progress
         self._count = 0
-        self._seed_texts: dict[tuple[str, ...], str] = {}
+        self._texts: dict[Any, str] = {}
 
     def execute(self, task: AnyTask, replaces: bool) -> float:
         """Runs a task and stores its result.
@@ -66,7 +66,7 @@ class Worker:
         started, clock = time.time(), time.perf_counter()
         with running.one_at_a_time:
             self._count += 1
-            attempt = running.Attempt(task, f"{self._run}-{self._count}", self._progress_of(task))
+            attempt = running.Attempt(task, f"{self._run}-{self._count}", resolved(task), self._progress_of(task))
             before = running.enter(attempt)
             try:
                 extra = self._run_task(task, attempt)
@@ -85,7 +85,7 @@ class Worker:
 
     def _run_task(self, task: AnyTask, attempt: Attempt) -> list[AnyTask]:
         """Seeds and runs; gives the tasks that the run itself asked for."""
-        self._generators.fix(task.fix_random_seed_methods, seed_of(task))
+        self._generators.fix(attempt.resolved.methods, seed_of(attempt))
         extra: list[AnyTask] = []
         try:
             result: Any = task.run()
@@ -120,25 +120,25 @@ class Worker:
     def _commit(
         self, task: AnyTask, attempt: Attempt, replaces: bool, extra: list[AnyTask], started: float, clock: float
     ) -> None:
-        workspace, path = workspace_of(task), record_path(task)
+        workspace = attempt.resolved.workspace
+        path = attempt.resolved.record_path(attempt.unique_id)
         store = workspace.store
+        outputs: list[Output] = []
         with guarded(workspace, path):
             workspace.ensure_format()
             if replaces:
                 forget(workspace, path)
                 store.remove(path)
-            outputs: list[Output] = []
             for target, content in attempt.staged.values():
-                with guarded(workspace, target.path):
-                    content.put(store, target.path)
-                    outputs.append(_output(target, content.size, content.digest))
+                content.put(store, target.path)
+                outputs.append(_output(target, content.size, content.digest))
             required = required_tasks(task)
             text = encoded(
                 attempt,
                 outputs,
                 (*required, *extra) if extra else required,
-                self._seed_text(task),
-                code_of(task),
+                self._seed_text(attempt),
+                self._code_text(task),
                 started,
                 time.perf_counter() - clock,
                 host.current().used(),
@@ -146,12 +146,18 @@ class Worker:
             store.put(path, text)
         remember(workspace, path, attempt.id, tuple(outputs))
 
-    def _seed_text(self, task: AnyTask) -> str:
-        methods = tuple(task.fix_random_seed_methods)
-        text = self._seed_texts.get(methods)
+    def _seed_text(self, attempt: Attempt) -> str:
+        methods = attempt.resolved.methods
+        text = self._texts.get(methods)
         if text is None:
-            text = self._seed_texts[methods] = json.dumps(list(methods))
-        return f'{{"value":{seed_of(task)},"methods":{text}}}'
+            text = self._texts[methods] = to_text(list(methods))
+        return f'{{"value":{seed_of(attempt)},"methods":{text}}}'
+
+    def _code_text(self, task: AnyTask) -> str:
+        text = self._texts.get(type(task))
+        if text is None:
+            text = self._texts[type(task)] = to_text(code_of(task))
+        return text
 
 
 def _output(target: Target, size: int, digest: str) -> Output:
@@ -165,7 +171,7 @@ def _output(target: Target, size: int, digest: str) -> Output:
 
 def _require_all_outputs(task: AnyTask, attempt: Attempt) -> None:
     """A task that has not written every output that it declares has failed, there and then."""
-    structure = task.output()
+    structure = attempt.outputs
     if isinstance(structure, Target):
         if structure.path in attempt.staged:
             return

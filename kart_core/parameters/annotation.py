@@ -50,6 +50,11 @@ def _resolved(annotation: Any) -> Any:
     return annotation
 
 
+def is_alias(annotation: Any) -> bool:
+    """Whether it is the name of an alias (``type Numbers = …``), which may stand for something that names it again."""
+    return "TypeAliasType" in (type(annotation).__name__, type(get_origin(annotation)).__name__)
+
+
 def is_a(value: Any, *kinds: type) -> bool:
     """``isinstance``, except that a type checker does not narrow the value to containers of unknown things."""
     return isinstance(value, kinds)
@@ -59,6 +64,11 @@ def is_union(annotation: Any) -> bool:
     """Whether it is ``X | Y``, ``Union`` or ``Optional``."""
     origin = get_origin(annotation)
     return origin is Union or origin is UnionType
+
+
+def is_empty_tuple(annotation: Any) -> bool:
+    """Whether it is the tuple without items, which has other arguments on Python 3.10 than on later ones."""
+    return get_origin(annotation) is tuple and get_args(annotation) in ((), ((),))
 
 
 def members(annotation: Any) -> list[Any]:

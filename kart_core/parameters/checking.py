@@ -18,7 +18,16 @@ from types import NoneType
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from kart_core.frozen import FrozenDict, FrozenList, freeze
-from kart_core.parameters.annotation import SCALARS, describe, is_union, members, plain, scalar_type
+from kart_core.parameters.annotation import (
+    SCALARS,
+    describe,
+    is_alias,
+    is_empty_tuple,
+    is_union,
+    members,
+    plain,
+    scalar_type,
+)
 from kart_core.parameters.fault import ParameterFault, fault, show, type_name
 from kart_core.parameters.kinds import kind_of
 
@@ -57,11 +66,13 @@ def checker(annotation: Any) -> Check:
         Traceback (most recent call last):
         kart_core.parameters.fault.ParameterFault: expected list[int], given [1, '2'] (list), whose item 1 is '2' (str)
     """
-    return _compile(annotation, widen=True)
+    return _compile(plain(annotation), widen=True)
 
 
 def _compile(annotation: Any, *, widen: bool) -> Check:
     """With `widen`, an int is taken for a float; a union tries its members without it first."""
+    if is_alias(annotation):
+        return _alias(annotation, widen=widen)
     annotation = plain(annotation)
     kind = kind_of(annotation)
     if kind is not None:
@@ -91,6 +102,21 @@ def _compile(annotation: Any, *, widen: bool) -> Check:
     if base is cast(Any, collections.abc.Callable):
         return _callable(annotation)
     return _instance(annotation)
+
+
+def _alias(annotation: Any, *, widen: bool) -> Check:
+    compiled: list[Check] = []
+
+    def check(value: object) -> object:
+        if not compiled:  # at first need: it may stand for something that names it again
+            compiled.append(_compile(plain(annotation), widen=widen))
+        try:
+            return compiled[0](value)
+        except RecursionError:
+            given = "a value nested too deeply, which perhaps holds itself"
+            raise ParameterFault(describe(annotation), given, kind=type_name(value)) from None
+
+    return check
 
 
 def _collection_of_alias(annotation: Any) -> Any:
@@ -233,11 +259,10 @@ def _callable(annotation: Any) -> Check:
 
 def _collection(annotation: Any, base: Any, *, widen: bool) -> Check:
     arguments = get_args(annotation)
+    if is_empty_tuple(annotation):
+        return _fixed_tuple(annotation, (), widen=widen)
     if base is tuple and arguments and not (len(arguments) == 2 and arguments[1] is Ellipsis):
         return _fixed_tuple(annotation, arguments, widen=widen)
-    # typing.Tuple[()] has the arguments () on 3.11 and later, tuple[()] always
-    if base is tuple and annotation in (tuple[()], typing.Tuple[()]):  # noqa: UP006
-        return _fixed_tuple(annotation, (), widen=widen)
     check_item = _compile(arguments[0], widen=widen) if arguments else _anything
     takes: tuple[type, ...] = (set, frozenset) if base is set else (base,)
 

@@ -15,7 +15,7 @@ from enum import Enum
 from types import NoneType
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
-from kart_core.parameters.annotation import describe, is_a, is_union, members, plain
+from kart_core.parameters.annotation import describe, is_a, is_empty_tuple, is_union, members, plain
 from kart_core.parameters.checking import ABSTRACT, MAPPINGS, checker
 from kart_core.parameters.fault import ParameterFault, fault, placed, show, type_name
 from kart_core.parameters.kinds import kind_of
@@ -204,10 +204,8 @@ def _list(value: Any, annotation: Any) -> list[Any]:
 
 
 def _tuple(value: Any, annotation: Any) -> object:
-    items, arguments = _list(value, annotation), get_args(annotation)
-    is_empty = annotation in (tuple[()], typing.Tuple[()])  # noqa: UP006 - two forms of one annotation
-    if not arguments and not is_empty:
-        arguments = (Any, Ellipsis)
+    items = _list(value, annotation)
+    arguments = () if is_empty_tuple(annotation) else get_args(annotation) or (Any, Ellipsis)
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         arguments = (arguments[0],) * len(items)
     return tuple(_all_of(value, annotation, items, arguments))

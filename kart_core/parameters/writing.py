@@ -98,7 +98,7 @@ def _written_parts(value: Any, kind: type[Any], annotation: Any) -> Any:
     names = _field_names(kind)
     if names is None:
         raise fault("a value that can be written as JSON", value)
-    types = _hints(kind)
+    types = _hints(annotation if get_origin(annotation) is kind else kind)
     return {name: _written(getattr(value, name), plain(types.get(name, Any))) for name in names}
 
 
@@ -119,11 +119,21 @@ def _item_types(value: Any, annotation: Any) -> list[Any]:
     return [plain(arguments[0]) if arguments else Any] * len(value)
 
 
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
+    """The annotations of a class, or of ``Class[argument]`` with the argument in place of the variable."""
     try:
-        return typing.get_type_hints(kind)
+        hints = typing.get_type_hints(get_origin(kind) or kind)
     except (NameError, TypeError, AttributeError):  # a name that only type checkers see
         return {}
+    arguments = dict(zip(getattr(get_origin(kind), "__parameters__", ()), get_args(kind), strict=False))
+    return {name: _filled(hint, arguments) for name, hint in hints.items()} if arguments else hints
+
+
+def _filled(hint: Any, arguments: Mapping[Any, Any]) -> Any:
+    variables = getattr(hint, "__parameters__", ())
+    if variables and not isinstance(hint, type):
+        return hint[tuple(arguments.get(variable, variable) for variable in variables)]
+    return arguments.get(hint, hint) if isinstance(hint, typing.TypeVar) else hint
 
 
 def _field_names(kind: type[Any]) -> list[str] | None:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import traceback
+from itertools import dropwhile
+from typing import TYPE_CHECKING
 
 import kart_core
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _OURS = os.path.dirname(os.path.abspath(kart_core.__file__)) + os.sep
-_IMPORTS = (
+_CARRIERS = (
+    os.path.join("concurrent", "futures", "_base.py"),
+    os.path.join("concurrent", "futures", "thread.py"),
     os.path.join("importlib", "__init__.py"),
     "<frozen importlib._bootstrap>",
     "<frozen importlib._bootstrap_external>",
@@ -33,7 +40,7 @@ def trimmed(error: BaseException) -> str:
         if part is None or id(part) in seen:
             continue
         seen.add(id(part))
-        part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if not _is_ours(frame.filename)])
+        part.stack = traceback.StackSummary.from_list(_own(part.stack))
         waiting += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
     lines = list(told.format())
     if not told.stack:
@@ -43,8 +50,7 @@ def trimmed(error: BaseException) -> str:
 
 def has_own_frames(error: BaseException) -> bool:
     """Whether a line of the user's own code was passed on the way; otherwise the message says it all."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return any(not _is_ours(frame.filename) for frame in frames)
+    return bool(_own(traceback.extract_tb(error.__traceback__)))
 
 
 def one_line(error: BaseException) -> str:
@@ -53,5 +59,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _is_ours(file: str) -> bool:
-    return file.startswith(_OURS) or file.endswith(_IMPORTS)
+def _own(frames: Iterable[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """The frames without kart's, and without those that only carried kart to the user's first line."""
+    rest = dropwhile(lambda frame: frame.filename.endswith(_CARRIERS) or frame.filename.startswith(_OURS), frames)
+    return [frame for frame in rest if not frame.filename.startswith(_OURS)]

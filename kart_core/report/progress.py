@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kart_core.report.say import complain, console, duration, is_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from rich.progress import Progress, TaskID
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[Event], None]]:
+def watching() -> Generator[Callable[[Event], None]]:
     """A listener to the events of a run, for the time of a ``with``: it shows them on the standard error output."""
     if not is_terminal(sys.stderr):
         yield lines
@@ -56,6 +56,10 @@ class Bars:
             self._total = event.counts.get("run")
         elif event.kind == "task_started":
             self._running[event.unique_id] = event.task or ""
+            self._draw(0)
+        elif event.kind == "task_progress" and event.counts is not None:
+            done, total = event.counts.get("done"), event.counts.get("total")
+            self._running[event.unique_id] = f"{event.task} {done}" + (f" of {total}" if total is not None else "")
             self._draw(0)
         elif event.kind in ("task_finished", "task_failed"):
             self._running.pop(event.unique_id, None)

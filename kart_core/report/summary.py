@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from kart_core.errors import MissingDataError
 from kart_core.naming import qualified_name
 from kart_core.report.failures import one_line
 from kart_core.report.say import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from kart_core.building import RunReport
     from kart_core.task import TaskOnKart
@@ -20,24 +21,23 @@ _MOST = 10  # lines of one kind; the journal has them all
 
 def summary(report: RunReport) -> Iterator[str]:
     """The lines of a run's summary."""
-    parts = [(len(report.failed), "failed"), (len(report.blocked), "blocked"), (len(report.missing), "missing")]
-    counts = [f"{count} {word}" for count, word in parts if count]
+    missing = {task: error for task, error in report.failures.items() if isinstance(error, MissingDataError)}
+    failed = {task: error for task, error in report.failures.items() if task not in missing}
+    parts = ((failed, "failed"), (missing, "missing"), (report.blocked, "blocked"), (report.unfinished, "unfinished"))
+    counts = [f"{len(tasks)} {word}" for tasks, word in parts if tasks]
     counts += [f"{len(report.ran)} ran", f"{len(report.reused)} reused"]
-    yield f"{_verdict(report)} in {duration(report.seconds)}: {', '.join(counts)}"
+    verdict = "interrupted" if report.interrupted else "failed" if report.failures else "done"
+    yield f"{verdict} in {duration(report.seconds)}: {', '.join(counts)}"
     yield from _classes("ran", report.ran)
     yield from _classes("reused", report.reused)
-    yield from _each("failed", ((task, report.failures.get(task)) for task in report.failed), len(report.failed))
-    yield from _each("missing", ((task, report.failures.get(task)) for task in report.missing), len(report.missing))
+    yield from _each("failed", failed)
+    yield from _each("missing", missing)
     yield from _classes("blocked", report.blocked)
-    for task, paths in report.results.items():
-        for path in paths:
+    yield from _classes("left", report.unfinished)
+    lacking = {*report.failures, *report.blocked, *report.unfinished}
+    for task, paths in report.paths.items():
+        for path in paths if task not in lacking else ():
             yield f"  {'result':8} {qualified_name(type(task))}: {path}"
-
-
-def _verdict(report: RunReport) -> str:
-    if report.interrupted:
-        return "interrupted"
-    return "failed" if report.failed or report.missing or report.exit_code else "done"
 
 
 def _classes(word: str, tasks: Iterable[TaskOnKart[Any]]) -> Iterator[str]:
@@ -48,10 +48,9 @@ def _classes(word: str, tasks: Iterable[TaskOnKart[Any]]) -> Iterator[str]:
         yield f"  {word:8} and {len(counted) - _MOST} other classes"
 
 
-def _each(word: str, failed: Iterable[tuple[TaskOnKart[Any], BaseException | None]], count: int) -> Iterator[str]:
-    for position, (task, error) in enumerate(failed):
+def _each(word: str, failed: Mapping[TaskOnKart[Any], BaseException]) -> Iterator[str]:
+    for position, (task, error) in enumerate(failed.items()):
         if position == _MOST:
-            yield f"  {word:8} and {count - _MOST} more"
+            yield f"  {word:8} and {len(failed) - _MOST} more"
             return
-        why = f": {one_line(error)}" if error is not None else ""
-        yield f"  {word:8} {qualified_name(type(task))} {task.unique_id}{why}"
+        yield f"  {word:8} {qualified_name(type(task))} {task.unique_id}: {one_line(error)}"
