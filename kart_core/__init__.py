@@ -27,10 +27,10 @@ if TYPE_CHECKING:
         SerializationError,
         StorageError,
     )
-    from kart_core.running import progress, rng
     from kart_core.file import File
     from kart_core.plugin import Plugin, Secret, hookimpl
     from kart_core.records import Record, record, results
+    from kart_core.running import progress, rng
     from kart_core.target import Target
     from kart_core.task import ExternalTask, TaskOnKart, WrapperTask, parameter
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -17,7 +16,6 @@ from kart_core.errors import BuildError, MissingDataError, ParameterError, Plugi
 from kart_core.execution.journal import Journal
 from kart_core.execution.scheduler import Listener, Outcome, run_plan, unfinished
 from kart_core.execution.worker import Worker
-from kart_core.graph import Node
 from kart_core.identity import state_of
 from kart_core.loading import value_of
 from kart_core.naming import adopt_main
@@ -28,6 +26,8 @@ from kart_core.seeding import Generators
 from kart_core.target import flatten
 
 if TYPE_CHECKING:
+    from kart_core.graph import Node
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -38,6 +38,7 @@ T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+
 
 @attrs.frozen(eq=False)
 class RunReport:
@@ -80,7 +81,9 @@ class RunReport:
 
 def _sentence(task: AnyTask, error: BaseException) -> str:
     said = str(error).strip()
-    return said if isinstance(error, MissingDataError) else f"{task!r}: {type(error).__name__}{': ' if said else ''}{said}"
+    return (
+        said if isinstance(error, MissingDataError) else f"{task!r}: {type(error).__name__}{': ' if said else ''}{said}"
+    )
 
 
 @attrs.frozen
@@ -125,7 +128,7 @@ class Session:
         self._listen = listen
 
     @contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self) -> Generator[None]:
         """Makes the session's configuration and plugins the current ones."""
         layer = self.settings.layer()
         present = config.refresh()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from kart_core.announcements import canonical, scan
 from kart_core.config import Config, nearest
-from kart_core.errors import PluginError
+from kart_core.errors import ConfigError, PluginError
 from kart_core.known_plugin import KnownPlugin, PluginState, from_announcements, from_code
 
 if TYPE_CHECKING:
@@ -255,6 +255,11 @@ def _preferences(config: Config) -> Iterator[tuple[str, str]]:
     """The choices: a table in TOML, a section of its own in an INI file, which keeps quotation marks."""
     found = config.find(["plugins"], "prefer")
     if found is not None:
+        if not isinstance(cast("object", found.value), dict):
+            raise ConfigError(
+                f"{found.source}: expected a table of name = distribution, given {found.value!r}; "
+                "in an INI file it is a section of its own, [plugins.prefer]"
+            )
         for name, choice in cast("Mapping[str, object]", found.value).items():
             yield name, str(choice)
     for name, entry in config.section("plugins.prefer").items():

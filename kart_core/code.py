@@ -260,6 +260,7 @@ def _collect(start: Definition, uses: Sequence[Target], given: tuple[object, ...
     imported have one digest.
     """
     from kart_core.digest import blake2b
+
     numbers: dict[Target, int] = {start: 0}
     queue: list[Target] = [start]
     taking_part: dict[str, Source] = {}

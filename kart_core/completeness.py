@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kart_core.identity import identity, required_tasks
@@ -12,6 +11,7 @@ from kart_core.target import Target, flatten
 from kart_core.workspace import Workspace, guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from kart_core.plugin import Stat
     from kart_core.task import TaskOnKart
 
@@ -27,53 +27,74 @@ class Seen(NamedTuple):
     """What the store knows of its record."""
 
 
-def look(tasks: Sequence[AnyTask]) -> list[Seen]:
+def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[Seen]:
     """What is stored of each task, asked of each workspace at once.
 
     A task is complete when its record and all its outputs are there; settings of the task may ask for more.
     What is upstream is looked at by `is_complete` and the plan, not here.
+
+    Args:
+        tasks: the tasks.
+        resolutions: what holds for each.
     """
-    questions: dict[int, tuple[Workspace, list[str]]] = {}
-    asked: list[tuple[Resolved, int, int, list[Target] | None]] = []
-    for task in tasks:
-        here = resolved(task)
-        workspace = here.workspace
-        _, paths = questions.setdefault(id(workspace), (workspace, []))
-        start = len(paths)
-        targets: list[Target] | None = None
-        unique_id = task.unique_id
-        if task._kart_recorded:
-            paths.append(f"{here.record_folder}/{unique_id}.json")
+    ids = [task.unique_id for task in tasks]
+    records: list[Stat | None] = [None] * len(tasks)
+    questions = _Questions()
+    for i, here in enumerate(resolutions):
+        if tasks[i]._kart_recorded:
+            questions.ask(i, here.workspace, f"{here.record_folder}/{ids[i]}.json")
+    for i, stat in questions.answers():
+        records[i] = stat
+    # Without a record the outputs do not matter: nothing is asked about them.
+    targets: dict[int, list[Target]] = {}
+    outputs: list[list[Stat | None]] = [[] for _ in tasks]
+    questions = _Questions()
+    for i, here in enumerate(resolutions):
+        if records[i] is None and tasks[i]._kart_recorded:
+            continue
         if here.serializer is not None:
-            paths.append(f"{here.result_path}_{unique_id}.pkl")
+            questions.ask(i, here.workspace, f"{here.result_path}_{ids[i]}.pkl")
         else:
-            targets = list(flatten(task.output(), task).values())
-            paths.extend(target.path for target in targets)
-        asked.append((here, start, len(paths), targets))
-    answers: dict[int, list[Stat | None]] = {}
-    for key, (workspace, paths) in questions.items():
-        with guarded(workspace, ""):
-            answers[key] = workspace.store.stat_many(paths)
-    return [
-        _judge(task, here, answers[id(here.workspace)][start:end], targets)
-        for task, (here, start, end, targets) in zip(tasks, asked, strict=True)
-    ]
+            targets[i] = list(flatten(tasks[i].output(), tasks[i]).values())
+            for target in targets[i]:
+                questions.ask(i, here.workspace, target.path)
+    for i, stat in questions.answers():
+        outputs[i].append(stat)
+    return [_judge(task, resolutions[i], records[i], outputs[i], targets.get(i)) for i, task in enumerate(tasks)]
 
 
-def _judge(task: AnyTask, here: Resolved, stats: Sequence[Stat | None], targets: list[Target] | None) -> Seen:
-    recorded = task._kart_recorded
-    record = stats[0] if recorded else None
-    outputs = stats[1:] if recorded else stats
+class _Questions:
+    """Paths to ask workspaces about, each for the task of a number."""
+
+    def __init__(self) -> None:
+        self._by_workspace: dict[int, tuple[Workspace, list[int], list[str]]] = {}
+
+    def ask(self, number: int, workspace: Workspace, path: str) -> None:
+        entry = self._by_workspace.get(id(workspace))
+        if entry is None:
+            entry = self._by_workspace[id(workspace)] = (workspace, [], [])
+        entry[1].append(number)
+        entry[2].append(path)
+
+    def answers(self) -> Iterator[tuple[int, Stat | None]]:
+        for workspace, numbers, paths in self._by_workspace.values():
+            with guarded(workspace, ""):
+                stats = workspace.store.stat_many(paths)
+            yield from zip(numbers, stats, strict=True)
+
+
+def _judge(
+    task: AnyTask, here: Resolved, record: Stat | None, outputs: Sequence[Stat | None], targets: list[Target] | None
+) -> Seen:
+    if record is None and task._kart_recorded:
+        return Seen("no result is stored", None)
     if None in outputs:
-        if record is None and (len(outputs) == 1 or not any(outputs)):
-            return Seen("no result is stored" if recorded else "the data is not there", None)
+        if not task._kart_recorded:
+            return Seen("the data is not there", None)
         gone = next(i for i, stat in enumerate(outputs) if stat is None)
-        name = targets[gone].path if targets is not None else "its result"
-        return Seen(f"{name} is missing", record)
-    if not recorded:
-        return Seen(None, None)
+        return Seen(f"{targets[gone].path if targets is not None else 'its result'} is missing", record)
     if record is None:
-        return Seen("its record is missing", None)
+        return Seen(None, None)
     if targets is not None and not all(target.keyed for target in targets):
         return Seen(_other_file(here.workspace, record_path(task), targets, outputs), record)
     if here.modification_time_check and (why := _other_input(task, here.workspace)):
@@ -113,10 +134,10 @@ def is_complete(root: AnyTask) -> bool:
     everything = False
     while pending:
         level, pending = pending, []
-        if any(found.lacking is not None for found in look(level)):
+        if any(found.lacking is not None for found in look(level, [resolved(task) for task in level])):
             return False
         for task in level:
-            everything = everything or asks_for_upstream(task)
+            everything = everything or asks_for_upstream(task, resolved(task))
             if everything:
                 for required in required_tasks(task):
                     if identity(required) not in seen:
@@ -131,6 +152,6 @@ def record_of(task: AnyTask) -> Record | None:
     return fetch(here.workspace, here.record_path(task.unique_id))
 
 
-def asks_for_upstream(task: AnyTask) -> bool:
+def asks_for_upstream(task: AnyTask, here: Resolved) -> bool:
     """Whether the task is complete only if what is upstream is."""
-    return task._kart_wraps or resolved(task).strict
+    return task._kart_wraps or here.strict

@@ -60,7 +60,7 @@ class Content:
     def put(self, store: Store, path: str) -> None:
         """Puts the content in its place."""
         if self.path is None:
-            store.put(path, cast(bytes, self.data))
+            store.put(path, cast("bytes", self.data))
         else:
             store.put_file(path, self.path)
             self.path = None
@@ -116,7 +116,7 @@ class _Spool(io.RawIOBase):
 
     def _write_through(self, view: memoryview) -> None:
         # Piece by piece, so that what is hashed is still in the processor's cache when it is written.
-        file = cast(io.FileIO, self._file)
+        file = cast("io.FileIO", self._file)
         for start in range(0, len(view), _CHUNK):
             piece = view[start : start + _CHUNK]
             self._hash.update(piece)
@@ -136,7 +136,9 @@ class _Spool(io.RawIOBase):
             os.unlink(self.path)
 
 
-def write(dump: Callable[[Any, BinaryIO], None], value: Any, directory: Callable[[], str], *, seekable: bool) -> Content:
+def write(
+    dump: Callable[[Any, BinaryIO], None], value: Any, directory: Callable[[], str], *, seekable: bool
+) -> Content:
     """Serializes a value.
 
     Args:
@@ -159,7 +161,7 @@ def write(dump: Callable[[Any, BinaryIO], None], value: Any, directory: Callable
             raise
     spool = _Spool(directory)
     try:
-        dump(value, cast(BinaryIO, spool))
+        dump(value, cast("BinaryIO", spool))
         return spool.content()
     except BaseException:
         spool.abandon()
@@ -180,7 +182,7 @@ class _HashingReader(io.RawIOBase):
         done = 0
         while done < len(view):
             piece = view[done : done + _CHUNK]
-            count = cast(Any, self._file).readinto(piece)
+            count = cast("Any", self._file).readinto(piece)
             if not count:
                 break
             self.hash.update(piece[:count])
@@ -211,7 +213,7 @@ def read(load: Callable[[BinaryIO], Any], file: BinaryIO, size: int, digest: str
         return load(file)
     buffered = io.BufferedReader(reader, _CHUNK)
     try:
-        value = load(cast(BinaryIO, buffered))
+        value = load(cast("BinaryIO", buffered))
     except Exception:
         # Damaged content breaks a format in any way it likes; that it is damaged is the news.
         _drain(reader)

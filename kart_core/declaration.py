@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 import attrs
 
@@ -16,6 +15,9 @@ from kart_core.frozen import freeze
 from kart_core.naming import module_name, qualified_name
 from kart_core.parameters import checker, scalar_type
 from kart_core.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 RESERVED: Final = frozenset(
     {
@@ -281,7 +283,9 @@ def _policy(cls: type[Any], keywords: Mapping[str, Any]) -> Policy:
             f"{cls.__qualname__} has the class keyword {unknown[0]!r}, which kart does not know"
             + (f"; did you mean {near!r}?" if near else f"; there are {', '.join(names)}")
         )
-    inherited: Policy = next((b.__dict__["_kart_policy"] for b in cls.__mro__[1:] if "_kart_policy" in b.__dict__), Policy())
+    inherited: Policy = next(
+        (b.__dict__["_kart_policy"] for b in cls.__mro__[1:] if "_kart_policy" in b.__dict__), Policy()
+    )
     given = dict(keywords)
     if "uses" in given:
         uses = given["uses"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kart_core import content, running
 from kart_core.errors import KartError, ParameterError, SerializationError
+from kart_core.nested import is_mapping
 from kart_core.target import Target, flatten
 from kart_core.workspace import storage_error
 
@@ -48,8 +49,8 @@ def _spread(attempt: Attempt, structure: Any, value: Any, name: str) -> None:
     if isinstance(structure, Target):
         _stage(attempt, structure, value)
         return
-    if isinstance(structure, Mapping):
-        if not isinstance(value, Mapping) or set(value) != set(structure):  # pyright: ignore
+    if is_mapping(structure):
+        if not is_mapping(value) or set(value) != set(structure):  # pyright: ignore
             raise _unlike(attempt.task, f"a mapping with the keys {sorted(map(str, structure))}", value, name)  # pyright: ignore
         pairs = [(structure[key], value[key], str(key)) for key in structure]  # pyright: ignore
     else:

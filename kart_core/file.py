@@ -93,7 +93,7 @@ def _from_data(value: object, annotation: Any) -> object:  # noqa: ARG001
     if isinstance(value, dict) and set(value) == {"file"}:  # pyright: ignore
         value = value["file"]  # pyright: ignore
     if not isinstance(value, str) or not value:
-        raise ParameterFault("the path of a file", repr(value))  # pyright: ignore
+        raise ParameterFault("the path of a file", repr(value), kind=type(value).__name__)  # pyright: ignore
     return File(value)
 
 

@@ -44,8 +44,8 @@ class FrozenList(list[_Item]):
 
     __slots__ = ()
 
-    append = extend = insert = remove = pop = clear = sort = reverse = cast(Any, _refuse_list)
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = cast(Any, _refuse_list)
+    append = extend = insert = remove = pop = clear = sort = reverse = cast("Any", _refuse_list)
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = cast("Any", _refuse_list)
 
     def __copy__(self) -> list[_Item]:
         return list(self)
@@ -64,8 +64,8 @@ class FrozenDict(dict[_Key, _Item]):
 
     __slots__ = ()
 
-    pop = popitem = clear = update = setdefault = cast(Any, _refuse_dict)
-    __setitem__ = __delitem__ = __ior__ = cast(Any, _refuse_dict)
+    pop = popitem = clear = update = setdefault = cast("Any", _refuse_dict)
+    __setitem__ = __delitem__ = __ior__ = cast("Any", _refuse_dict)
 
     def __copy__(self) -> dict[_Key, _Item]:
         return dict(self)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from kart_core.declaration import shape_of
 from kart_core.errors import GraphError
-from kart_core.identity import identity, required_tasks, state_of
-from kart_core.workspace import open_workspace
+from kart_core.identity import identity, required_tasks
+from kart_core.resolved import resolved
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from kart_core.plugin import Stat
     from kart_core.task import TaskOnKart
 
@@ -22,6 +21,7 @@ class Node:
 
     Attributes:
         task: the task.
+        resolved: what holds for it in this run.
         requirements: the nodes of the tasks that it requires; filled when it is known that they matter.
         rerun: whether an equal task of the graph is set to rerun.
         action: ``run``; ``reuse``; ``missing``: external data that is not there; ``wrap``: a bundle; ``skip``: not
@@ -31,10 +31,11 @@ class Node:
         replaces: whether a record may be there that this run replaces.
     """
 
-    __slots__ = ("action", "expanded", "reason", "record", "replaces", "requirements", "rerun", "task")
+    __slots__ = ("action", "expanded", "reason", "record", "replaces", "requirements", "rerun", "resolved", "task")
 
     def __init__(self, task: AnyTask) -> None:
         self.task = task
+        self.resolved = resolved(task)
         self.requirements: tuple[Node, ...] = ()
         self.expanded = False
         self.rerun = False
@@ -46,7 +47,7 @@ class Node:
     @property
     def name(self) -> str:
         """``module.Class``."""
-        return state_of(shape_of(type(self.task))).full_name
+        return self.resolved.name
 
     @property
     def unique_id(self) -> str:
@@ -95,10 +96,10 @@ def _merge(node: Node, task: AnyTask) -> None:
             f"two classes named {node.name} have the same id {task.unique_id}: one module was loaded twice, or two classes "
             "share a namespace; import it once, or give one another name or namespace"
         )
-    here, there = open_workspace(first.workspace_directory), open_workspace(task.workspace_directory)
+    here, there = node.resolved.workspace, resolved(task).workspace
     if here is not there:
         raise GraphError(
             f"{task!r} is in this graph twice, once with the workspace {here.url} and once with {there.url}; give both the "
             "same workspace_directory"
         )
-    node.rerun = node.rerun or first.rerun or task.rerun
+    node.rerun = node.rerun or resolved(task).rerun

@@ -10,7 +10,6 @@ overridden, or where that holds for a task further up.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
@@ -20,10 +19,13 @@ from kart_core.digest import blake2b
 from kart_core.encoding import SCALARS, EncodingError, encode
 from kart_core.errors import ConfigError, GraphError, IdentityError, ParameterError
 from kart_core.frozen import freeze
+from kart_core.naming import qualified_name
+from kart_core.nested import is_items, is_mapping, is_task
 from kart_core.parameters import ParameterFault, checker, describe
 from kart_core.settings import DEFAULT_SEED_METHODS, SETTINGS, check_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from kart_core.config import Config
     from kart_core.task import TaskOnKart
 
@@ -118,7 +120,7 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
                 raise value.error
             encoded = _encode(shape, slot, value, children)
         elif type(value) is slot.exact:
-            encoded = SCALARS[slot.exact](value)
+            encoded = SCALARS[type(value)](value)
         else:
             try:
                 value = slot.check(value)
@@ -156,7 +158,7 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
 
 def _encode(shape: Shape, slot: Slot, value: object, children: list[AnyTask]) -> bytes:
     def special(value: object) -> bytes | None:
-        if getattr(type(value), "_kart_is_task", False):
+        if is_task(value):
             children.append(value)  # pyright: ignore[reportArgumentType]
             return b"T" + value._kart_digest  # pyright: ignore
         if type(value).__name__ == "Secret" and not slot.significant:
@@ -183,10 +185,14 @@ def _known(value: object) -> bytes | None:
         return own(value)
     from kart_core import host
 
-    hasher = host.current().hasher(type(value))
+    cls = type(value)
+    hasher = host.current().hasher(cls)
     if hasher is None:
         return None
-    return encode((f"{type(value).__module__}.{type(value).__qualname__}", hasher.encode(value)))
+    # A library names its own classes differently from version to version: there the hasher's name for them counts.
+    same_library = cls.__module__.partition(".")[0] == hasher.type.partition(".")[0]
+    name = hasher.type if same_library else f"{cls.__module__}.{cls.__qualname__}"
+    return encode((name, hasher.encode(value)))
 
 
 def _take_settings(shape: Shape, given: dict[str, Any]) -> dict[str, Any]:
@@ -335,7 +341,9 @@ def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
         for key, found in conf.section(section).items():
             if key not in known:
                 near = config.nearest(key, known)
-                yield f"{found.source}: {section} has no parameter {key!r}" + (f"; did you mean {near!r}?" if near else "")
+                yield f"{found.source}: {section} has no parameter {key!r}" + (
+                    f"; did you mean {near!r}?" if near else ""
+                )
                 continue
             annotation = next((s.by_name[key].info.annotation for s in own if key in s.by_name), None)
             if annotation is None:
@@ -352,7 +360,8 @@ def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
 
 
 def _loaded_shapes_named(section: str) -> Sequence[Shape]:
-    return [shape_of(c) for c in _loaded_task_classes() if section in (c.__name__, f"{shape_of(c).name}")]
+    # The name first: the shape of a class may be in the making, by a default that makes a task.
+    return [shape_of(c) for c in _loaded_task_classes() if section in (c.__name__, qualified_name(c))]
 
 
 def _loaded_task_classes() -> Iterator[type[AnyTask]]:
@@ -407,11 +416,11 @@ def tasks_in(structure: Any, owner: AnyTask) -> Iterator[AnyTask]:
         value = pending.pop()
         if value is None:
             continue
-        if getattr(type(value), "_kart_is_task", False):
+        if is_task(value):
             yield value
-        elif isinstance(value, Mapping):
+        elif is_mapping(value):
             pending.extend(reversed(list(value.values())))  # pyright: ignore
-        elif isinstance(value, (list, tuple, set, frozenset)):
+        elif is_items(value):
             pending.extend(reversed(list(value)))  # pyright: ignore
         else:
             raise GraphError(
@@ -490,20 +499,24 @@ def _identity_of(task: AnyTask) -> bytes:
 
 
 def _by_identity(value: object) -> bytes | None:
-    if getattr(type(value), "_kart_is_task", False):
+    if is_task(value):
         return b"T" + identity(value)  # pyright: ignore[reportArgumentType]
     return _known(value)
 
 
 def significant_part(value: Any) -> Any:
     """The value without the tasks that do not count for ids; `MISSING` where it is such a task itself."""
-    if getattr(type(value), "_kart_is_task", False):
+    if is_task(value):
         return MISSING if value._kart_insignificant else value
-    if isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "_fields"):
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # pyright: ignore
+        # A named tuple keeps its length: what does not count becomes None.
+        parts = [significant_part(v) for v in value]  # pyright: ignore
+        return type(value)._make(None if v is MISSING else v for v in parts)  # pyright: ignore
+    if is_items(value):
         kept = [v for v in map(significant_part, value) if v is not MISSING]  # pyright: ignore
         kind = type(value) if type(value) in (tuple, set, frozenset) else list  # pyright: ignore
         return kind(kept)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         kept = {k: significant_part(v) for k, v in value.items()}  # pyright: ignore
         return {k: v for k, v in kept.items() if v is not MISSING}
     return value
@@ -513,7 +526,7 @@ def _required_by_fields(task: AnyTask) -> bool:
     """Whether `requires()` gives just what the fields hold, which is in the id already."""
     required = requirements(task)
     fields = fields_with_tasks(task)
-    if isinstance(required, Mapping):
+    if is_mapping(required):
         return dict(required) == fields  # pyright: ignore
     held = list(fields.values())
     if isinstance(required, (list, tuple)):
@@ -530,12 +543,13 @@ def fields_with_tasks(task: AnyTask) -> dict[str, Any]:
     if not task._kart_children:
         return {}
     shape = shape_of(type(task))
-    return {info.name: value for info in shape.infos if _holds_task(value := task.__dict__[info.name])}
+    return {info.name: value for info in shape.infos if holds_task(value := task.__dict__[info.name])}
 
 
-def _holds_task(value: Any) -> bool:
-    if getattr(type(value), "_kart_is_task", False):
+def holds_task(value: Any) -> bool:
+    """Whether a value is a task, or a container that holds one."""
+    if is_task(value):
         return True
-    if isinstance(value, Mapping):
-        return any(map(_holds_task, value.values()))  # pyright: ignore
-    return isinstance(value, (list, tuple, set, frozenset)) and any(map(_holds_task, value))  # pyright: ignore
+    if is_mapping(value):
+        return any(map(holds_task, value.values()))  # pyright: ignore
+    return is_items(value) and any(map(holds_task, value))  # pyright: ignore

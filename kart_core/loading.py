@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kart_core import running
 from kart_core.content import digest_of
 from kart_core.errors import CorruptResultError, MissingDataError, ParameterError
 from kart_core.identity import requirements
-from kart_core.records import Output, forget, record_path, workspace_of, written
-from kart_core.resolved import resolved
+from kart_core.nested import is_items, is_mapping, is_task
+from kart_core.records import Output, forget, written
+from kart_core.resolved import Resolved, resolved
 from kart_core.target import Target, flatten, shaped_like
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -28,27 +29,27 @@ def load(owner: AnyTask, wanted: Any) -> Any:
 def load_parts(owner: AnyTask, wanted: Any) -> Iterator[Any]:
     """The values of what `TaskOnKart.load_generator` was asked for, one at a time."""
     wanted = _wanted(owner, wanted)
-    if isinstance(wanted, Mapping) and len(wanted) == 1:  # pyright: ignore
+    if is_mapping(wanted) and len(wanted) == 1:  # pyright: ignore
         wanted = next(iter(wanted.values()))  # pyright: ignore
-    if getattr(type(wanted), "_kart_is_task", False):
+    if is_task(wanted):
         return _parts_of(wanted)
     if isinstance(wanted, Target):
         return wanted.read_parts(None)
-    items = list(wanted.values()) if isinstance(wanted, Mapping) else list(wanted)  # pyright: ignore
+    items = list(wanted.values()) if is_mapping(wanted) else list(wanted)  # pyright: ignore
     return (_values(owner, item) for item in items)  # pyright: ignore
 
 
 def _wanted(owner: AnyTask, wanted: Any) -> Any:
     if wanted is None:
         found = requirements(owner)
-        if found is None or (isinstance(found, Mapping) and not found):
+        if found is None or (is_mapping(found) and not found):
             raise ParameterError(f"{owner!r} requires nothing, so there is nothing to load; name a task: load(task)")
         return found
     if isinstance(wanted, str):
         found = requirements(owner)
-        if isinstance(found, Mapping) and wanted in found:
+        if is_mapping(found) and wanted in found:
             return found[wanted]  # pyright: ignore
-        names = ", ".join(map(repr, found)) if isinstance(found, Mapping) else "no names"  # pyright: ignore
+        names = ", ".join(map(repr, found)) if is_mapping(found) else "no names"  # pyright: ignore
         raise ParameterError(f"{owner!r} has no requirement {wanted!r}; there are {names}")
     return wanted
 
@@ -56,13 +57,13 @@ def _wanted(owner: AnyTask, wanted: Any) -> Any:
 def _values(owner: AnyTask, wanted: Any) -> Any:
     if wanted is None:
         return None
-    if getattr(type(wanted), "_kart_is_task", False):
+    if is_task(wanted):
         return value_of(wanted)
     if isinstance(wanted, Target):
         return wanted.read(_expected(wanted))
-    if isinstance(wanted, Mapping):
+    if is_mapping(wanted):
         return {key: _values(owner, item) for key, item in wanted.items()}  # pyright: ignore
-    if isinstance(wanted, (list, tuple, set, frozenset)):
+    if is_items(wanted):
         return [_values(owner, item) for item in wanted]  # pyright: ignore
     raise ParameterError(
         f"load() of {owner!r} was given a {type(wanted).__name__}; give a task, several in a list or mapping, or a "  # pyright: ignore
@@ -91,7 +92,7 @@ def value_of(task: AnyTask) -> Any:
         _note(task, None, structure)
         return value
     while True:
-        attempt, outputs = _written(task)
+        attempt, outputs = _written(task, here, unique_id)
         try:
             if isinstance(structure, Target) and len(outputs) == 1 and outputs[0].path == structure.path:
                 value = structure.read(outputs[0])
@@ -100,7 +101,7 @@ def value_of(task: AnyTask) -> Any:
                 value = shaped_like(structure, lambda target: target.read(_of(by_path, target, task)))  # noqa: B023
         except (CorruptResultError, MissingDataError):
             # Another process may have renewed the result since it was remembered here.
-            if forget(workspace_of(task), record_path(task)):
+            if forget(here.workspace, here.record_path(unique_id)):
                 continue
             raise
         _note(task, attempt, outputs)
@@ -114,7 +115,8 @@ def _parts_of(task: AnyTask) -> Iterator[Any]:
         return
     expected = None
     if task._kart_recorded:
-        attempt, outputs = _written(task)
+        here = resolved(task)
+        attempt, outputs = _written(task, here, task.unique_id)
         expected = _of({output.path: output for output in outputs}, structure, task)
         _note(task, attempt, outputs)
     else:
@@ -122,10 +124,10 @@ def _parts_of(task: AnyTask) -> Iterator[Any]:
     yield from structure.read_parts(expected)
 
 
-def _written(task: AnyTask) -> tuple[str, tuple[Output, ...]]:
-    known = written(task)
+def _written(task: AnyTask, here: Resolved, unique_id: str) -> tuple[str, tuple[Output, ...]]:
+    known = written(here, unique_id)
     if known is None:
-        raise MissingDataError(f"no result of {task!r} is stored in {workspace_of(task).url}; build it first")
+        raise MissingDataError(f"no result of {task!r} is stored in {here.workspace.url}; build it first")
     return known
 
 
@@ -160,6 +162,7 @@ def digest_now(task: AnyTask) -> str | None:
     """The digest of what is stored of a task now; None where nothing is."""
     if not task._kart_recorded:
         return _marks(task, task.output())
-    forget(workspace_of(task), record_path(task))
-    known = written(task)
+    here = resolved(task)
+    forget(here.workspace, here.record_path(task.unique_id))
+    known = written(here, task.unique_id)
     return None if known is None else combined(known[1])

@@ -7,8 +7,8 @@ runs the two names are one module.
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 from types import FunctionType, ModuleType
 
 
@@ -35,7 +35,7 @@ def module_name(name: str) -> str:
     file = getattr(main, "__file__", None)
     if file is None:
         return name
-    return Path(str(file)).stem
+    return os.path.splitext(os.path.basename(str(file)))[0]
 
 
 def qualified_name(cls: type) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -18,6 +18,7 @@ from kart_core.resolved import resolved
 from kart_core.target import flatten
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -31,7 +32,7 @@ _CLOCK_SLACK: Final = 2.0
 _told: set[tuple[str, str | None]] = set()
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Plan:
     """What a build would do.
 
@@ -43,10 +44,15 @@ class Plan:
     roots: Sequence[Node]
     nodes: Sequence[Node]
 
+    @cached_property
+    def in_order(self) -> list[Node]:
+        """The nodes below the roots that take part, each after those that it requires."""
+        return [node for node in ordered(self.roots) if node.action not in ("skip", "reuse")]
+
     @property
     def to_run(self) -> list[Node]:
         """The nodes whose tasks will run, each after those that it requires."""
-        return [node for node in ordered(self.roots) if node.action == "run"]
+        return [node for node in self.in_order if node.action == "run"]
 
     @property
     def reused(self) -> list[Node]:
@@ -95,7 +101,8 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
     while level:
         reasons = {node: reason for node in level if (reason := forced.get(node) or _own_rerun(node))}
         asked = [node for node in level if node not in reasons and not node.task._kart_wraps]
-        for node, found in zip(asked, look([node.task for node in asked]), strict=True):
+        seen_of = look([node.task for node in asked], [node.resolved for node in asked])
+        for node, found in zip(asked, seen_of, strict=True):
             _set(node, found)
         below: list[Node] = []
         for node in level:
@@ -103,7 +110,7 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
                 _will_run(node, reasons[node])
             if node.task._kart_wraps:
                 node.action, node.reason = "wrap", "a bundle of its requirements"
-            upstream = node.action == "reuse" and asks_for_upstream(node.task)
+            upstream = node.action == "reuse" and asks_for_upstream(node.task, node.resolved)
             if upstream:
                 strict.append(node)
             upstream = upstream or node in scope
@@ -120,15 +127,12 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
 
 
 def _own_rerun(node: Node) -> str | None:
-    if node.rerun or _reruns_itself(node.task):
+    if node.rerun or node.resolved.rerun:
         return "it is set to rerun"
-    if any(map(_reruns_itself, required_tasks(node.task))):
+    required = required_tasks(node.task)
+    if required and any(resolved(task).rerun for task in required):
         return "a task that it requires is set to rerun"
     return None
-
-
-def _reruns_itself(task: AnyTask) -> bool:
-    return resolved(task).rerun
 
 
 def _set(node: Node, found: Seen) -> None:
@@ -146,7 +150,7 @@ def _will_run(node: Node, reason: str) -> None:
         # Whether there is a record to replace is found out when the task runs.
         node.action, node.reason, node.replaces = "run", reason, True
     else:
-        _set(node, look([node.task])[0])
+        _set(node, look([node.task], [node.resolved])[0])
 
 
 def _run_what_strictly_must(graph: Graph, strict: Sequence[Node]) -> None:

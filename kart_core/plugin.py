@@ -15,13 +15,13 @@ to ``kart_core.build(..., plugins=[Mine])``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import attrs
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor as FuturesExecutor
 
     from attrs import AttrsInstance
@@ -227,7 +227,16 @@ class Executor:
 class Event:
     """What happened in a run, as `Plugin.kart_event` is told."""
 
-    kind: Literal["run_started", "task_started", "task_progress", "task_finished", "task_reused", "task_failed", "task_blocked", "run_finished"]
+    kind: Literal[
+        "run_started",
+        "task_started",
+        "task_progress",
+        "task_finished",
+        "task_reused",
+        "task_failed",
+        "task_blocked",
+        "run_finished",
+    ]
     run: str
     """The run's id."""
     time: float

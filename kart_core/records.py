@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -14,13 +13,15 @@ import attrs
 
 from kart_core import config
 from kart_core._version import __version__
-from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError
 from kart_core.declaration import shape_of
-from kart_core.identity import setting, state_of
-from kart_core.resolved import resolved
+from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError
+from kart_core.identity import holds_task, setting, state_of
+from kart_core.nested import is_mapping, is_task
+from kart_core.resolved import Resolved, resolved
 from kart_core.workspace import RECORDS, Workspace, guarded, open_workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from kart_core.running import Attempt
     from kart_core.task import TaskOnKart
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _FORMAT: Final = 1
 _REMEMBERED: Final = 10_000
+
+ESCAPE: Final = "backslashreplace"
+"""How half a surrogate pair, as in a file name that is no text, is written: as the escape that JSON has for it."""
 
 to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 """A value as JSON."""
@@ -121,7 +125,7 @@ _remembered: dict[tuple[str, str], tuple[str, tuple[Output, ...]]] = {}
 def remember(workspace: Workspace, path: str, attempt: str, outputs: tuple[Output, ...]) -> None:
     """Keeps what was just written, so that who loads it next need not read its record again."""
     if len(_remembered) >= _REMEMBERED:
-        del _remembered[next(iter(_remembered))]
+        _remembered.clear()
     _remembered[workspace.url, path] = (attempt, outputs)
 
 
@@ -130,10 +134,9 @@ def forget(workspace: Workspace, path: str) -> bool:
     return _remembered.pop((workspace.url, path), None) is not None
 
 
-def written(task: AnyTask) -> tuple[str, tuple[Output, ...]] | None:
-    """The attempt and the outputs of the task's record; None where there is no record."""
-    here = resolved(task)
-    path = here.record_path(task.unique_id)
+def written(here: Resolved, unique_id: str) -> tuple[str, tuple[Output, ...]] | None:
+    """The attempt and the outputs of a task's record; None where there is no record."""
+    path = here.record_path(unique_id)
     known = _remembered.get((here.workspace.url, path))
     if known is not None:
         return known
@@ -204,17 +207,21 @@ def _workspace_at(workspace_directory: str | None) -> Workspace:
         from kart_core.task import TaskOnKart
 
         shape = shape_of(TaskOnKart)
-        workspace_directory = cast(str, setting(shape, state_of(shape), "workspace_directory"))
+        workspace_directory = cast("str", setting(shape, state_of(shape), "workspace_directory"))
     return open_workspace(workspace_directory)
 
 
 def _by_id(unique_id: str, workspace: Workspace) -> Record:
     digits = unique_id.lower()
     if not digits or set(digits) - set("0123456789abcdef"):
-        raise ParameterError(f"{unique_id!r} is no unique id; give its hex digits, as they stand in a result's file name")
+        raise ParameterError(
+            f"{unique_id!r} is no unique id; give its hex digits, as they stand in a result's file name"
+        )
     paths = [path for path in _record_paths(workspace, RECORDS) if path.rpartition("/")[2].startswith(digits)]
     if not paths:
-        raise MissingDataError(f"no result with the id {unique_id} is stored in {workspace.url}; look with kart-core plan")
+        raise MissingDataError(
+            f"no result with the id {unique_id} is stored in {workspace.url}; look with kart-core plan"
+        )
     if len(paths) > 1:
         names = ", ".join(sorted(path.removeprefix(f"{RECORDS}/") for path in paths)[:5])
         raise ParameterError(f"the id {unique_id} fits {len(paths)} results ({names}); give more digits")
@@ -280,6 +287,7 @@ def encoded(
     started: float,
     seconds: float,
     plugins: Mapping[str, str],
+    log: str,
 ) -> bytes:
     """The record of an attempt as JSON.
 
@@ -294,6 +302,7 @@ def encoded(
         started: seconds since the epoch.
         seconds: how long it took.
         plugins: the outside plugins that took part.
+        log: what `log_text` gave.
     """
     task = attempt.task
     required = _requirements_text(requirements, attempt.read) if requirements else ""
@@ -307,8 +316,8 @@ def encoded(
         f'"unique_id":"{attempt.unique_id}","attempt":"{attempt.id}","outputs":[{stored}],"requirements":[{required}],'
         f'"parameters":{_parameters_text(task)},"settings":{to_text(_plain_settings(task)) if task._kart_given else "{}"},'
         f'"seed":{seed},"code":{code},"started":{started:.6f},"seconds":{seconds:.6f},{_origin()},'
-        f'"plugins":{to_text(plugins) if plugins else "{}"},"log":{_log_text(attempt)}}}\n'
-    ).encode()
+        f'"plugins":{to_text(plugins) if plugins else "{}"},"log":{log}}}\n'
+    ).encode(errors=ESCAPE)
 
 
 def _requirements_text(requirements: Sequence[AnyTask], read: Mapping[str, tuple[str | None, str]]) -> str:
@@ -333,18 +342,23 @@ def _parameters_text(task: AnyTask) -> str:
         if slot.info.private:
             continue
         value = held[slot.name]
-        kind = type(value)
+        kind: type[Any] = type(value)
         if kind is int:
             text = str(value)
         elif kind is str:
             text = text_of(value)
         else:
-            text = to_text(value if kind in _SCALARS else plain(value))
+            text = to_text(value if kind in _SCALARS else plain(value, slot.info.annotation))
         parts.append(f"{text_of(slot.name)}:{text}")
     return "{" + ",".join(parts) + "}"
 
 
-def _log_text(attempt: Attempt) -> str:
+def log_text(attempt: Attempt) -> str:
+    """What the task noted in `task_log`, as JSON.
+
+    Raises:
+        KartError: JSON cannot hold it.
+    """
     if not attempt.log:
         return "{}"
     try:
@@ -369,28 +383,28 @@ def parameters_in_full(task: AnyTask) -> dict[str, Any]:
     for slot in shape_of(type(task)).slots:
         value = held[slot.name]
         if not slot.info.private:
-            full[slot.name] = value if type(value) in _SCALARS else plain(value)
+            full[slot.name] = value if type(value) in _SCALARS else plain(value, slot.info.annotation)
     return full
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, annotation: Any = Any) -> Any:
     """A parameter's value as data that JSON can hold; a task as a reference to its record."""
-    if type(value) in _SCALARS:
-        return value
-    if getattr(type(value), "_kart_is_task", False):
+    if is_task(value):
         name = state_of(shape_of(type(value))).full_name
-        reference: dict[str, Any] = {"task": f"{type(value).__module__}:{type(value).__qualname__}", "unique_id": value.unique_id}
+        reference: dict[str, Any] = {
+            "task": f"{type(value).__module__}:{type(value).__qualname__}",
+            "unique_id": value.unique_id,
+        }
         if not type(value)._kart_recorded:
             reference["parameters"] = parameters_in_full(value)
         return reference | ({"name": name} if name != f"{type(value).__module__}.{type(value).__qualname__}" else {})
-    if type(value) is tuple or isinstance(value, list):
-        return [plain(item) for item in value]  # pyright: ignore
-    if isinstance(value, dict) and all(type(key) is str for key in value):  # pyright: ignore
-        return {key: plain(item) for key, item in value.items()}  # pyright: ignore
+    if holds_task(value):
+        if is_mapping(value):
+            return {key: plain(item) for key, item in value.items()}  # pyright: ignore
+        return [plain(item) for item in value]
     from kart_core.parameters import ParameterFault, unstructure
 
     try:
-        return unstructure(value)
+        return unstructure(value, annotation)
     except ParameterFault:
         return {"not kept": type(value).__qualname__}
-

@@ -6,7 +6,6 @@ own shares them with all of its class.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kart_core import config, host
@@ -16,6 +15,7 @@ from kart_core.target import Target, serializer_of
 from kart_core.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from kart_core.plugin import Serializer
     from kart_core.task import TaskOnKart
 

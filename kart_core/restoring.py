@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import typing
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import KartError, MissingDataError
 from kart_core.identity import setting, state_of
+from kart_core.nested import is_mapping
 from kart_core.parameters import ParameterFault, structure
 from kart_core.records import Record, fetch
 from kart_core.specification import task_class
 from kart_core.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -70,14 +71,14 @@ def _references(data: Any) -> Iterator[Key]:
                 pending.append(value["parameters"])
             else:
                 yield _class_of(value), value["unique_id"]
-        elif isinstance(value, Mapping):
+        elif is_mapping(value):
             pending.extend(value.values())  # pyright: ignore
         elif isinstance(value, list):
             pending.extend(value)  # pyright: ignore
 
 
 def _is_reference(value: Any) -> bool:
-    return isinstance(value, Mapping) and "task" in value and "unique_id" in value
+    return is_mapping(value) and "task" in value and "unique_id" in value
 
 
 def _class_of(reference: Mapping[str, Any]) -> type[AnyTask]:
@@ -106,7 +107,7 @@ def _of_parameters(
     values: dict[str, Any] = {}
     for info in shape_of(cls).infos:
         data = parameters.get(info.name, MISSING)
-        if data is MISSING or (isinstance(data, Mapping) and set(data) == {"not kept"}):  # pyright: ignore
+        if data is MISSING or (is_mapping(data) and set(data) == {"not kept"}):  # pyright: ignore
             if info.significant and not (data is MISSING and info.default is not MISSING and not info.private):
                 raise MissingDataError(f"{cls.__qualname__}.{info.name} is not in the record and cannot be restored")
             if info.default is MISSING:
@@ -134,7 +135,7 @@ def _with_tasks(annotation: Any, data: Any, made: Mapping[Key, AnyTask]) -> Any:
         if "parameters" in data:
             return _of_parameters(cls, data["parameters"], made, {})
         return made[cls, data["unique_id"]]
-    if isinstance(data, Mapping):
+    if is_mapping(data):
         return {key: _with_tasks(None, item, made) for key, item in data.items()}  # pyright: ignore
     if isinstance(data, list):
         items = [_with_tasks(None, item, made) for item in data]  # pyright: ignore

@@ -42,7 +42,18 @@ class Attempt:
         unique_id: the task's.
     """
 
-    __slots__ = ("_generators", "id", "log", "on_progress", "outputs", "read", "resolved", "staged", "task", "unique_id")
+    __slots__ = (
+        "_generators",
+        "id",
+        "log",
+        "on_progress",
+        "outputs",
+        "read",
+        "resolved",
+        "staged",
+        "task",
+        "unique_id",
+    )
 
     def __init__(
         self,

@@ -9,8 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from kart_core import host
@@ -19,10 +17,11 @@ from kart_core.plugin import Seeder
 from kart_core.settings import DEFAULT_SEED_METHODS
 
 if TYPE_CHECKING:
+    from types import ModuleType
+    from collections.abc import Callable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
 
     from kart_core.running import Attempt
-    from kart_core.task import TaskOnKart
 
 # The pairs by which libraries read and set the state of a global generator.
 _STATE_PAIRS: Final = (("get_state", "set_state"), ("getstate", "setstate"), ("get_rng_state", "set_rng_state"))
@@ -162,7 +161,9 @@ class _Dotted:
         self.owner, _, self.name = method.rpartition(".")
 
     def seeder(self) -> Seeder:
-        return Seeder(self.method, module=self.owner or self.method, seed=self._call, save=self._save, restore=self._restore)
+        return Seeder(
+            self.method, module=self.owner or self.method, seed=self._call, save=self._save, restore=self._restore
+        )
 
     def _call(self, value: int) -> None:
         function = self.find(self.method, load=False)
@@ -257,4 +258,3 @@ def _prefixes(module: str) -> Iterator[str]:
     while module:
         yield module
         module = module.rpartition(".")[0]
-

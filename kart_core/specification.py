@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from kart_core.declaration import shape_of
 from kart_core.errors import KartError
+from kart_core.nested import is_mapping, is_task
 from kart_core.parameters import ParameterFault
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -52,7 +53,7 @@ def rebuild(flat: list[Entry]) -> AnyTask:
 
 
 def _with_places(value: Any, places: Mapping[tuple[type, bytes], _Place]) -> Any:
-    if getattr(type(value), "_kart_is_task", False):
+    if is_task(value):
         return places[type(value), value._kart_digest]
     return _rebuilt(value, lambda item: _with_places(item, places))
 
@@ -82,16 +83,18 @@ def from_data(value: object, annotation: Any) -> object:
     """
     from kart_core.parameters import structure
 
-    if getattr(type(value), "_kart_is_task", False):
+    if is_task(value):
         return value
-    if not isinstance(value, Mapping):
+    if not is_mapping(value):
         raise ParameterFault("a task as a mapping of its parameters", repr(value), kind=type(value).__name__)
     data = dict(cast("Mapping[str, Any]", value))
     name = data.pop("task", None)
-    cls = task_class(str(name)) if name is not None else getattr(annotation, "__origin__", annotation)
+    cls: Any = task_class(str(name)) if name is not None else getattr(annotation, "__origin__", annotation)
     infos = {info.name: info for info in shape_of(cls).infos}
     try:
-        return cls(**{key: structure(item, infos[key].annotation) if key in infos else item for key, item in data.items()})
+        return cls(
+            **{key: structure(item, infos[key].annotation) if key in infos else item for key, item in data.items()}
+        )
     except KartError as error:
         raise ParameterFault(f"the parameters of {cls.__qualname__}", str(error), kind="mapping") from error
 
@@ -108,7 +111,7 @@ def task_class(name: str) -> type[AnyTask]:
         for part in qualified.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ParameterFault("a task class as module:Class", f"{name!r} ({error})") from error
+        raise ParameterFault("a task class as module:Class", f"{name!r} ({error})", kind="str") from error
     if not getattr(found, "_kart_is_task", False) or not isinstance(found, type):
-        raise ParameterFault("a task class as module:Class", f"{name!r}, which is none")
+        raise ParameterFault("a task class as module:Class", f"{name!r}, which is none", kind="str")
     return found

@@ -7,15 +7,16 @@ import posixpath
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kart_core import content, host
 from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError, SerializationError
+from kart_core.nested import is_mapping
 from kart_core.plugin import Serializer, Stat
 from kart_core.workspace import Workspace, guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from kart_core.records import Output
 
 
@@ -85,9 +86,7 @@ class Target:
             with guarded(self.workspace, self.path), self.workspace.store.open(self.path) as file:
                 if expected is None:
                     return serializer.load(file)
-                return content.read(
-                    serializer.load, file, expected.size, expected.digest, seekable=serializer.seekable
-                )
+                return content.read(serializer.load, file, expected.size, expected.digest, seekable=serializer.seekable)
         except FileNotFoundError:
             raise MissingDataError(f"{self.url} is not there; build the task that makes it") from None
         except content.Mismatch as mismatch:
@@ -154,7 +153,7 @@ def serializer_of(path: str) -> Serializer:
         if found is not None:
             return found
     if len(parts) == 1:
-        raise SerializationError(f"the target {path!r} has no suffix; name the format, as in {name}.pkl")
+        raise SerializationError(f"the target {path!r} has no suffix; name the format, as in {parts[0]}.pkl")
     raise SerializationError(f"{present.missing('kart_serializers', parts[-1])} (target {path!r})")
 
 
@@ -200,7 +199,7 @@ def flatten(structure: Any, owner: object) -> dict[str, Target]:
         name, value = pending.pop(0)
         if isinstance(value, Target):
             found[name] = value
-        elif isinstance(value, Mapping):
+        elif is_mapping(value):
             pending.extend((f"{name}.{key}" if name else str(key), v) for key, v in value.items())  # pyright: ignore
         elif isinstance(value, (list, tuple)):
             pending.extend((f"{name}.{i}" if name else str(i), v) for i, v in enumerate(value))  # pyright: ignore
@@ -216,7 +215,7 @@ def shaped_like(structure: Any, values: Callable[[Target], Any]) -> Any:
     """The structure of `output()` with a value in place of each target."""
     if isinstance(structure, Target):
         return values(structure)
-    if isinstance(structure, Mapping):
+    if is_mapping(structure):
         return {key: shaped_like(value, values) for key, value in structure.items()}  # pyright: ignore
     made = [shaped_like(value, values) for value in structure]
     return tuple(made) if isinstance(structure, tuple) else made
@@ -237,7 +236,10 @@ def model_serializer(save: Callable[[Any, str], object], load: Callable[[str], A
                 for name in names:
                     # A fixed date: equal models are equal files.
                     info = zipfile.ZipInfo(name.replace(os.sep, "/"))
-                    with open(os.path.join(folder, name), "rb") as source, archive.open(info, "w", force_zip64=True) as into:
+                    with (
+                        open(os.path.join(folder, name), "rb") as source,
+                        archive.open(info, "w", force_zip64=True) as into,
+                    ):
                         shutil.copyfileobj(source, into, 1 << 20)
 
     def read(file: BinaryIO) -> Any:

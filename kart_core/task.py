@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
 import attrs
@@ -14,11 +13,12 @@ from kart_core.identity import setting, state_of
 from kart_core.settings import SETTINGS, SettingInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing_extensions import Self, dataclass_transform
 
     from kart_core.target import Target
 
-    Requirements: TypeAlias = "TaskOnKart[object] | None | Iterable[Requirements] | Mapping[str, Requirements]"
+    Requirements: TypeAlias = "TaskOnKart[object] | Iterable[Requirements] | Mapping[str, Requirements] | None"
     Targets: TypeAlias = "Target | Sequence[Targets] | Mapping[str, Targets]"
 else:
 
@@ -210,7 +210,7 @@ class TaskOnKart(_Fields, Generic[R_co]):
         """
         return identity.fields_with_tasks(self)
 
-    def run(self) -> R_co | None | Iterator[object]:
+    def run(self) -> R_co | Iterator[object] | None:
         """Makes the result: returns it, or gives it to `dump`.
 
         A `run` that is a generator may yield tasks, one or a list or mapping of them; they are built
@@ -419,7 +419,9 @@ class TaskOnKart(_Fields, Generic[R_co]):
         return hash(self._kart_digest)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{info.name}={_shown(info, self.__dict__.get(info.name))}" for info in shape_of(type(self)).infos)
+        shown = ", ".join(
+            f"{info.name}={_shown(info, self.__dict__.get(info.name))}" for info in shape_of(type(self)).infos
+        )
         return f"{type(self).__qualname__}({shown})"
 
     def __copy__(self) -> Self:
@@ -534,7 +536,11 @@ class _Setting:
 attrs.define(TaskOnKart, init=False, eq=False, order=False, repr=False, slots=False, match_args=False)
 for _name, _info in SETTINGS.items():
     setattr(TaskOnKart, _name, _Setting(_info))
-for _name, _value in (("_kart_settings", {}), ("_kart_policy", declaration.Policy()), ("__hash__", TaskOnKart.__hash__)):
+for _name, _value in (
+    ("_kart_settings", {}),
+    ("_kart_policy", declaration.Policy()),
+    ("__hash__", TaskOnKart.__hash__),
+):
     setattr(TaskOnKart, _name, _value)
 
 

@@ -110,7 +110,9 @@ def open_workspace(url: str) -> Workspace:
 
 def _open(url: str, present: host.Host) -> Workspace:
     if not url.strip():
-        raise ConfigError("workspace_directory is empty; give a folder such as ./resources/ or a URL such as s3://bucket/x")
+        raise ConfigError(
+            "workspace_directory is empty; give a folder such as ./resources/ or a URL such as s3://bucket/x"
+        )
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
         folder = os.path.abspath(rest if separator else os.path.expanduser(url))

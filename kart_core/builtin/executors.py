@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec
 
     _Arguments = ParamSpec("_Arguments")
-    _Result = TypeVar("_Result")
+
+_Result = TypeVar("_Result")
 
 __all__ = ["RECORDS", "InlineExecutor"]
 
@@ -37,15 +38,43 @@ class InlineExecutor(FuturesExecutor):
     ) -> Future[_Result]:
         if self._closed:
             raise RuntimeError("this executor was shut down and takes no more work")
-        future: Future[_Result] = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            return _Done(fn(*args, **kwargs))
         except Exception as error:
+            future: Future[_Result] = Future()
             future.set_exception(error)
-        return future
+            return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
         self._closed = True
+
+
+class _Done(Future[_Result]):
+    """A future that is done when it is made: without the locks of one that somebody may wait for."""
+
+    def __init__(self, value: _Result) -> None:  # the base's own is what makes the locks
+        self._value = value
+
+    def result(self, timeout: float | None = None) -> _Result:  # noqa: ARG002
+        return self._value
+
+    def exception(self, timeout: float | None = None) -> None:  # noqa: ARG002
+        return None
+
+    def cancel(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def running(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return True
+
+    def add_done_callback(self, fn: Callable[[Future[_Result]], object]) -> None:
+        fn(self)
 
 
 def _open(_workers: int) -> FuturesExecutor:

@@ -62,7 +62,7 @@ class FsspecStore(Store):
     def __init__(self, url: str, **options: Any) -> None:
         from fsspec.core import get_filesystem_class  # pyright: ignore
 
-        cast(Any, get_filesystem_class)(url.partition("://")[0].partition("::")[0])
+        cast("Any", get_filesystem_class)(url.partition("://")[0].partition("::")[0])
         self.url = url
         self._options = options
         self._opened: tuple[Any, str] | None = None
@@ -108,7 +108,7 @@ class FsspecStore(Store):
         except BaseException:
             file.close()
             raise
-        return cast(BinaryIO, file)
+        return cast("BinaryIO", file)
 
     def put(self, path: str, data: bytes) -> None:
         filesystem, full = self._locate(path)
@@ -183,7 +183,7 @@ class FsspecStore(Store):
             # A cached listing goes stale as soon as another process writes.
             options = {"use_listings_cache": False, **self._options}
             with _as_os_errors(self.url):
-                filesystem, root = cast(Any, url_to_fs)(self.url, **options)
+                filesystem, root = cast("Any", url_to_fs)(self.url, **options)
             self._opened = filesystem, root
         return self._opened
 

@@ -37,7 +37,7 @@ class MemoryStore(Store):
 
         self.url = url
         self._new_file: Any = MemoryFile
-        self._filesystem: Any = cast(Any, MemoryFileSystem)()
+        self._filesystem: Any = cast("Any", MemoryFileSystem)()
         self._root = self._filesystem._strip_protocol(url) + "/"
 
     def __repr__(self) -> str:

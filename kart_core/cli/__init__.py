@@ -61,8 +61,9 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
 
     adopt_main()
     name = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "kart"
+    name = f"python {name}" if name.endswith(".py") else name
     script = sys.modules.get(str(frame.f_globals.get("__name__"))) or sys.modules["__main__"]
-    _obey(script_command(script), sys.argv[1:] if argv is None else argv, f"python {name}")
+    _obey(script_command(script), sys.argv[1:] if argv is None else argv, name)
 
 
 def _obey(command: click.Command, argv: Sequence[str], name: str) -> NoReturn:

@@ -45,7 +45,9 @@ def run(
         with watching() as listener:
             report = execute(*roots, rerun=rerun, rerun_from=rerun_from, listen=[listener])
         _show_failures(report)
-        for line in summary(report):
+        first, *rest = summary(report)
+        say(first, colour="yellow" if report.interrupted else "red" if report.failures else "green")
+        for line in rest:
             say(line)
     return report.exit_code
 

@@ -131,7 +131,7 @@ def mentioned(annotation: Any) -> list[TaskClass]:
 
 
 def _module(name: str) -> ModuleType:
-    folder = os.getcwd()
+    folder, path = os.getcwd(), None
     if name.endswith(".py"):
         path = os.path.abspath(name)
         folder, file = os.path.split(path)
@@ -144,7 +144,7 @@ def _module(name: str) -> ModuleType:
         sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise click.UsageError(f"no module is named {error.name} (looked in {folder} and in sys.path)") from None
@@ -157,6 +157,12 @@ def _module(name: str) -> ModuleType:
         ) from error
     except Exception as error:
         raise BrokenModule(f"the module {name} cannot be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, "__file__", None)
+    if path is not None and not (found and os.path.exists(found) and os.path.samefile(found, path)):
+        raise click.UsageError(
+            f"{path} cannot be imported: {name} is another module, {found or 'built in'}; rename the file"
+        )
+    return module
 
 
 def _member(module: ModuleType, name: str) -> TaskClass:

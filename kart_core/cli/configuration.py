@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from kart_core import config, host
 from kart_core.cli import classes
-from kart_core.cli.options import parameters
+from kart_core.cli.options import parameters, written
 from kart_core.cli.roots import configured, required_class
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import ConfigError, PluginError
@@ -93,16 +93,16 @@ def _class_rows(cls: TaskClass, given: Iterable[Given]) -> Iterator[Row]:
             yield _effective(section, shape.sections, name, hidden=hidden) or made
         else:
             by_class = Row(section, name, "", "required") if field.default is MISSING else None
-            shown = Row(section, name, _HIDDEN if hidden else _text(field.default), "default")
+            shown = Row(section, name, _HIDDEN if hidden else written(field.default), "default")
             yield _effective(section, shape.sections, name, hidden=hidden) or by_class or shown
     for name, info in SETTINGS.items():
         if cls is TaskOnKart:
-            default = Row(section, name, _text(info.default), "default")
+            default = Row(section, name, written(info.default), "default")
             yield _effective(section, shape.sections, name, hidden=False) or default
         elif (row := _effective(section, shape.sections[:-1], name, hidden=False)) is not None:
             yield row
         elif name in shape.defaults:
-            yield Row(section, name, _text(shape.defaults[name]), f"class {shape.name}")
+            yield Row(section, name, written(shape.defaults[name]), f"class {shape.name}")
 
 
 def _effective(section: str, sections: Sequence[str], name: str, *, hidden: bool) -> Row | None:
@@ -148,8 +148,5 @@ def _is_secretive(cls: TaskClass | None, key: str) -> bool:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, TaskOnKart):
-        return repr(value)  # pyright: ignore[reportUnknownArgumentType]
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """A value as a file or a variable holds it, or as a caller gave it."""
+    return value if isinstance(value, str) else written(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin
 
@@ -10,8 +11,9 @@ import click
 from kart_core.cli import classes
 from kart_core.config import nearest
 from kart_core.naming import qualified_name
+from kart_core.parameters import ParameterFault
 from kart_core.settings import SETTINGS
-from kart_core.task import ParameterInfo, TaskOnKart, fields_of
+from kart_core.task import ParameterInfo, TaskOnKart, fields_of, is_task_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,3 +124,16 @@ def is_flag(annotation: Any) -> bool:
     if get_origin(annotation) in (Union, types.UnionType):
         return set(get_args(annotation)) == {bool, type(None)}
     return False
+
+
+def written(value: object) -> str:
+    """A value in the form in which it would be given on the command line, where it has one."""
+    from kart_core.parameters import unstructure
+
+    try:
+        plain = repr(value) if is_task_class(type(value)) else unstructure(value)
+    except ParameterFault:
+        plain = repr(value)
+    if plain is None:
+        return "none"
+    return plain if isinstance(plain, str) and plain else json.dumps(plain, ensure_ascii=False, default=str)

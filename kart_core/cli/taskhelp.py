@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import enum
 import inspect
-import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from kart_core.cli import classes
-from kart_core.cli.options import is_flag, parameters
+from kart_core.cli.options import is_flag, parameters, written
 from kart_core.cli.roots import required_class
 from kart_core.declaration import MISSING, shape_of
 from kart_core.naming import qualified_name
-from kart_core.parameters import ParameterFault, describe, unstructure
+from kart_core.parameters import describe
 from kart_core.settings import SETTINGS
-from kart_core.task import is_task_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,8 +31,10 @@ def write_tasks(formatter: click.HelpFormatter, roots: Sequence[TaskClass]) -> N
             records = list(_parameters(cls, prefix=""))
             formatter.write_dl(records) if records else formatter.write_text("It has none.")
     others = [cls for cls in classes.reachable(roots) if cls not in roots and not is_base(cls, roots)]
+    called = Counter(cls.__name__ for cls in others)
     for cls in others:
-        if records := list(_parameters(cls, prefix=cls.__name__ + "-")):
+        name = cls.__name__ if called[cls.__name__] == 1 else qualified_name(cls)
+        if records := list(_parameters(cls, prefix=name + "-")):
             with formatter.section(f"Parameters of {qualified_name(cls)}, wherever it is required"):
                 formatter.write_dl(records)
     with formatter.section("Settings (of every task; --CLASS-SETTING for the tasks of one class)"):
@@ -98,15 +99,5 @@ def _is_configured(cls: TaskClass, name: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    """A value in the form in which it would be given."""
-    try:
-        plain = repr(value) if is_task_class(type(value)) else unstructure(value)
-    except ParameterFault:
-        plain = repr(value)
-    if isinstance(plain, str) and plain:
-        text = plain
-    elif plain is None:
-        text = "none"
-    else:
-        text = json.dumps(plain, ensure_ascii=False, default=str)
+    text = written(value)
     return text if len(text) <= 60 else text[:57] + "..."

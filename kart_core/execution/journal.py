@@ -6,7 +6,7 @@ import os
 import time
 from typing import IO
 
-from kart_core.records import to_text
+from kart_core.records import ESCAPE, text_of, to_text
 from kart_core.workspace import Workspace, guarded
 
 _BATCH = 200
@@ -29,7 +29,7 @@ class Journal:
         """Notes what became of a task."""
         ending = "" if error is None else f',"error":{to_text(error)}'
         self._lines.append(
-            f'{{"kind":"{kind}","time":{time.time():.3f},"task":{to_text(name)},"unique_id":"{unique_id}",'
+            f'{{"kind":"{kind}","time":{time.time():.3f},"task":{text_of(name)},"unique_id":"{unique_id}",'
             f'"seconds":{seconds:.6f}{ending}}}\n'
         )
         self._begun = True
@@ -47,11 +47,11 @@ class Journal:
         with guarded(self._workspace, self._path):
             if local is None:
                 if final:
-                    self._workspace.store.put(self._path, "".join(self._lines).encode())
+                    self._workspace.store.put(self._path, "".join(self._lines).encode(errors=ESCAPE))
                 return
             if self._file is None:
                 os.makedirs(os.path.dirname(local), exist_ok=True)
-                self._file = open(local, "a", encoding="utf-8")
+                self._file = open(local, "a", encoding="utf-8", errors=ESCAPE)
             self._file.writelines(self._lines)
             self._file.flush()
             self._lines.clear()

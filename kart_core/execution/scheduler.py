@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from kart_core.declaration import shape_of
 from kart_core.errors import MissingDataError
-from kart_core.graph import Node
-from kart_core.planning import Plan, ordered
 from kart_core.task import missing_sentence
 
 if TYPE_CHECKING:
+    from kart_core.planning import Plan
+    from kart_core.graph import Node
+    from concurrent.futures import Executor
+    from collections.abc import Callable, Sequence
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -60,7 +60,7 @@ def run_plan(
         tell: told of each step.
         outcome: takes what became of the nodes.
     """
-    nodes = [node for node in ordered(plan.roots) if node.action in ("run", "missing", "wrap")]
+    nodes = plan.in_order
     active = set(nodes)
     waiting: dict[Node, int] = {}
     dependents: dict[Node, list[Node]] = {}

@@ -13,7 +13,7 @@ from kart_core.errors import KartError, ParameterError
 from kart_core.identity import required_tasks, tasks_in
 from kart_core.loading import value_of
 from kart_core.planning import code_of
-from kart_core.records import Output, encoded, forget, remember, to_text
+from kart_core.records import Output, encoded, forget, log_text, remember, to_text
 from kart_core.resolved import resolved
 from kart_core.seeding import Generators, seed_of
 from kart_core.target import Target, flatten
@@ -124,6 +124,7 @@ class Worker:
         path = attempt.resolved.record_path(attempt.unique_id)
         store = workspace.store
         outputs: list[Output] = []
+        log = log_text(attempt)  # before anything is changed: it may be what JSON cannot hold
         with guarded(workspace, path):
             workspace.ensure_format()
             if replaces:
@@ -142,6 +143,7 @@ class Worker:
                 started,
                 time.perf_counter() - clock,
                 host.current().used(),
+                log,
             )
             store.put(path, text)
         remember(workspace, path, attempt.id, tuple(outputs))
@@ -195,5 +197,3 @@ def _values_of(wanted: Any) -> Any:
     if isinstance(wanted, (list, tuple)):
         return [_values_of(item) for item in wanted]  # pyright: ignore
     return value_of(wanted)
-
-

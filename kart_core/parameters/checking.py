@@ -99,7 +99,7 @@ def _compile(annotation: Any, *, widen: bool) -> Check:
         return _collection(annotation, base, widen=widen)
     if base in MAPPINGS:
         return _mapping(annotation, base, widen=widen)
-    if base is cast(Any, collections.abc.Callable):
+    if base is cast("Any", collections.abc.Callable):
         return _callable(annotation)
     return _instance(annotation)
 
@@ -181,7 +181,7 @@ def from_numpy(value: object) -> object:
     """A numpy scalar as its Python value; any other value as it is. numpy is not imported for it."""
     numpy = sys.modules.get("numpy")
     generic = getattr(numpy, "generic", None)
-    return cast(Any, value).item() if generic is not None and isinstance(value, generic) else value
+    return cast("Any", value).item() if generic is not None and isinstance(value, generic) else value
 
 
 def _complex(*, widen: bool) -> Check:

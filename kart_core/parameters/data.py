@@ -101,7 +101,7 @@ def _scalar(value: Any, kind: Any, read: Callable[[str], object]) -> object:
     if kind is timedelta and type(value) in (int, float):
         return _guarded(value, kind, _seconds)
     if type(value) is int and f"{kind.__module__}.{kind.__qualname__}" in _NUMBERS:
-        return cast(Any, kind)(value)
+        return cast("Any", kind)(value)
     raise fault(describe(kind), value)
 
 

@@ -42,7 +42,7 @@ def parse_text(text: str, annotation: Any) -> object:
     if kind is not None:
         if kind.from_text is None:
             return _from_json(text, annotation)
-        return _guarded(text, annotation, lambda: cast(Any, kind.from_text)(text, annotation))
+        return _guarded(text, annotation, lambda: cast("Any", kind.from_text)(text, annotation))
     if is_union(annotation):
         return _parse_union(text, annotation)
     if get_origin(annotation) is Literal:

@@ -46,14 +46,16 @@ class Bars:
     """
 
     def __init__(self) -> None:
-        self._total: int | None = None
+        self._run: str | None = None  # of the outermost run: a task may build others inside
+        self._total = 0
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         self._running: dict[str | None, str] = {}
 
     def __call__(self, event: Event) -> None:
         if event.kind == "run_started" and event.counts is not None:
-            self._total = event.counts.get("run")
+            self._run = self._run or event.run
+            self._total += event.counts.get("run", 0)
         elif event.kind == "task_started":
             self._running[event.unique_id] = event.task or ""
             self._draw(0)
@@ -64,9 +66,12 @@ class Bars:
         elif event.kind in ("task_finished", "task_failed"):
             self._running.pop(event.unique_id, None)
             if event.kind == "task_failed" and self._progress is not None:
-                self._progress.console.print(f"failed {_named(event)}{_took(event)}: {event.error}", style="red")
+                from rich.text import Text
+
+                line = Text(f"failed {_named(event)}{_took(event)}: {event.error}", style="red")
+                self._progress.console.print(line)
             self._draw(1)
-        elif event.kind == "run_finished":
+        elif event.kind == "run_finished" and event.run == self._run:
             self.close()
 
     def close(self) -> None:
@@ -83,7 +88,7 @@ class Bars:
             self._bar = self._progress.add_task(what, total=self._total)
             self._progress.start()
         assert self._bar is not None
-        self._progress.update(self._bar, advance=advance, description=what)
+        self._progress.update(self._bar, advance=advance, description=what, total=self._total)
 
 
 def _progress() -> Progress:

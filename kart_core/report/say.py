@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -12,8 +13,12 @@ WIDE = 10_000
 """Columns for an output that is no terminal: a program that reads it wants whole lines."""
 
 
-def say(text: str) -> None:
-    """Prints a line on the standard output."""
+def say(text: str, *, colour: str | None = None) -> None:
+    """Prints a line on the standard output, on a terminal in a colour that click knows."""
+    if colour is not None and is_terminal(sys.stdout) and "NO_COLOR" not in os.environ:
+        import click
+
+        text = click.style(text, fg=colour)
     _write(text, sys.stdout)
 
 
@@ -24,8 +29,6 @@ def complain(text: str) -> None:
 
 def is_terminal(stream: TextIO) -> bool:
     """Whether a person sees the stream as it is written."""
-    import os
-
     return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 

@@ -6,10 +6,12 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from kart_core.report.say import console, duration, size
+from kart_core.report.say import console, duration, say, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from rich.table import Table
 
     from kart_core.records import Record
 
@@ -25,7 +27,6 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, styles
     from rich.table import Table
     from rich.text import Text
 
-    out = console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     last = len(headings) - 1
     for position, heading in enumerate(headings):
@@ -34,7 +35,7 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, styles
         table.add_column(Text(heading), style=style, no_wrap=position != last, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    out.print(table, soft_wrap=False)
+    _draw(table)
 
 
 def show_facts(facts: Iterable[tuple[str, str]]) -> None:
@@ -47,7 +48,18 @@ def show_facts(facts: Iterable[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, fact in facts:
         table.add_row(Text(name), Text(fact))
-    console().print(table, soft_wrap=False)
+    _draw(table)
+
+
+def _draw(table: Table) -> None:
+    out = console()
+    if out.is_terminal:
+        out.print(table, soft_wrap=False)
+        return
+    with out.capture() as drawn:
+        out.print(table, soft_wrap=False)
+    for line in drawn.get().splitlines():
+        say(line.rstrip())
 
 
 def show_record(found: Record) -> None:

@@ -74,7 +74,7 @@ def as_data(plan: Plan) -> list[dict[str, object]]:
 def _label(node: Node, *, again: bool) -> Text:
     from rich.text import Text
 
-    text = Text(f"{node.action:7} ", style=_STYLES.get(node.action, ""))
+    text = Text().append(f"{node.action:7} ", style=_STYLES.get(node.action, ""))
     text.append(node.name, style="bold")
     text.append(f" {node.unique_id}", style="dim")
     text.append("  (shown above)" if again else f"  {node.reason}" if node.reason else "", style="dim")
@@ -84,7 +84,7 @@ def _label(node: Node, *, again: bool) -> Text:
 def _crowd_label(nodes: Sequence[Node]) -> Text:
     from rich.text import Text
 
-    text = Text(f"{nodes[0].action:7} ", style=_STYLES.get(nodes[0].action, ""))
+    text = Text().append(f"{nodes[0].action:7} ", style=_STYLES.get(nodes[0].action, ""))
     text.append(f"{len(nodes)} more {nodes[0].name}", style="bold")
     reasons = list(dict.fromkeys(node.reason for node in nodes if node.reason))
     text.append("  " + "; ".join(reasons[:3]), style="dim")
