@@ -6,7 +6,8 @@ import logging
 import os
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 import attrs
 
@@ -26,13 +27,16 @@ from kart_core.seeding import Generators
 from kart_core.target import flatten
 
 if TYPE_CHECKING:
-    from kart_core.graph import Node
     from collections.abc import Callable, Generator, Iterable, Sequence
+
+    from kart_core.graph import Node
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
 
 _log = logging.getLogger("kart_core.build")
+
+_SHOWN: Final = 10
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -69,13 +73,12 @@ class RunReport:
 
     def error(self) -> BuildError:
         """The failures as one exception."""
-        from kart_core.task import TaskOnKart
-
-        lines = [_sentence(task, error) for task, error in self.failures.items()]
+        lines = [_sentence(task, error) for task, error in islice(self.failures.items(), _SHOWN)]
+        if len(self.failures) > _SHOWN:
+            lines.append(f"and {len(self.failures) - _SHOWN} more, which stand in the error's failures")
         if self.blocked:
             lines.append(f"{len(self.blocked)} more could not run, since they depend on what failed")
-        failed = "1 task failed" if len(lines) - bool(self.blocked) == 1 else f"{len(self.failures)} tasks failed"
-        assert all(isinstance(task, TaskOnKart) for task in self.failures)
+        failed = "1 task failed" if len(self.failures) == 1 else f"{len(self.failures)} tasks failed"
         return BuildError(f"{failed}:\n  " + "\n  ".join(lines), self.failures)
 
 

@@ -12,6 +12,7 @@ from kart_core.workspace import Workspace, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
     from kart_core.plugin import Stat
     from kart_core.task import TaskOnKart
 

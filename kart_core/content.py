@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import xxhash
@@ -73,6 +72,12 @@ class Content:
             self.path = None
 
 
+def _new_file(directory: str) -> tuple[int, str]:
+    """A new file, open for writing, that others may read as the umask says: tempfile's are for their owner alone."""
+    path = os.path.join(directory, f".kart-{os.getpid()}-{os.urandom(8).hex()}.tmp")
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666), path
+
+
 class _Spool(io.RawIOBase):
     """A file to write to that hashes what passes and leaves memory when it grows."""
 
@@ -103,11 +108,7 @@ class _Spool(io.RawIOBase):
         return length
 
     def _roll_over(self) -> None:
-        handle, self.path = tempfile.mkstemp(prefix=".kart-", suffix=".tmp", dir=self._directory())
-        # mkstemp gives 0600, which teammates on a shared disk could not read.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(self.path, 0o666 & ~umask)
+        handle, self.path = _new_file(self._directory())
         self._file = io.FileIO(handle, "w")
         self._hash = xxhash.xxh3_128()
         parts, self._parts = self._parts, []
@@ -148,10 +149,7 @@ def write(
         seekable: whether `dump` needs a real file.
     """
     if seekable:
-        handle, path = tempfile.mkstemp(prefix=".kart-", suffix=".tmp", dir=directory())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(path, 0o666 & ~umask)
+        handle, path = _new_file(directory())
         try:
             with open(handle, "wb") as file:
                 dump(value, file)

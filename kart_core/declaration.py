@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from types import FunctionType, ModuleType
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 

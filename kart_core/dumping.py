@@ -88,7 +88,7 @@ def _stage(attempt: Attempt, target: Target, value: Any) -> None:
     except OSError as error:
         raise storage_error(target.workspace, target.path, error) from error
     except (TypeError, ValueError, OverflowError, AttributeError, RecursionError, pickle.PicklingError) as error:
-        if isinstance(value, Iterator):
+        if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
             raise  # what the user's own generator raised
         raise running.no_representation(target, value, error) from error
     attempt.stage(target, made)

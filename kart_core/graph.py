@@ -10,6 +10,7 @@ from kart_core.resolved import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from kart_core.plugin import Stat
     from kart_core.task import TaskOnKart
 

@@ -26,6 +26,7 @@ from kart_core.settings import DEFAULT_SEED_METHODS, SETTINGS, check_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
     from kart_core.config import Config
     from kart_core.task import TaskOnKart
 

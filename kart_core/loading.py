@@ -15,6 +15,7 @@ from kart_core.target import Target, flatten, shaped_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -100,8 +101,8 @@ def value_of(task: AnyTask) -> Any:
                 by_path = {output.path: output for output in outputs}
                 value = shaped_like(structure, lambda target: target.read(_of(by_path, target, task)))  # noqa: B023
         except (CorruptResultError, MissingDataError):
-            # Another process may have renewed the result since it was remembered here.
-            if forget(here.workspace, here.record_path(unique_id)):
+            # Another process may have renewed the result since it was remembered here, or while it was read.
+            if forget(here.workspace, here.record_path(unique_id)) or _written(task, here, unique_id)[0] != attempt:
                 continue
             raise
         _note(task, attempt, outputs)

@@ -13,12 +13,13 @@ from kart_core.completeness import Seen, asks_for_upstream, look, record_of
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import GraphError, ParameterError
 from kart_core.graph import Graph, Node
-from kart_core.identity import required_tasks
+from kart_core.identity import identity, required_tasks
 from kart_core.resolved import resolved
 from kart_core.target import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -98,8 +99,9 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
     strict: list[Node] = []
     scope: set[Node] = set()  # what stands above a task that asks for everything upstream
     seen = set(level)
+    late: Mapping[Node, str] = {}
     while level:
-        reasons = {node: reason for node in level if (reason := forced.get(node) or _own_rerun(node))}
+        reasons = {node: why for node in level if (why := forced.get(node) or late.get(node) or _own_rerun(node))}
         asked = [node for node in level if node not in reasons and not node.task._kart_wraps]
         seen_of = look([node.task for node in asked], [node.resolved for node in asked])
         for node, found in zip(asked, seen_of, strict=True):
@@ -123,6 +125,9 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
                 below.extend(child for child in node.requirements if child not in seen)
                 seen.update(node.requirements)
         level = list(dict.fromkeys(below))
+        if not level:
+            late = _met_late(graph)
+            level = list(late)
     _run_what_strictly_must(graph, strict)
 
 
@@ -133,6 +138,19 @@ def _own_rerun(node: Node) -> str | None:
     if required and any(resolved(task).rerun for task in required):
         return "a task that it requires is set to rerun"
     return None
+
+
+def _met_late(graph: Graph) -> dict[Node, str]:
+    """The reused nodes that run after all: of equal tasks in a graph one that is set to rerun is enough, wherever it stands."""
+    rerun = {identity(node.task) for node in graph.nodes() if node.rerun or node.resolved.rerun}
+    late: dict[Node, str] = {}
+    for node in graph.nodes() if rerun else ():
+        if node.action == "reuse" and node.task._kart_recorded:
+            if identity(node.task) in rerun:
+                late[node] = "it is set to rerun"
+            elif any(identity(task) in rerun for task in required_tasks(node.task)):
+                late[node] = "a task that it requires is set to rerun"
+    return late
 
 
 def _set(node: Node, found: Seen) -> None:

@@ -22,6 +22,7 @@ from kart_core.workspace import RECORDS, Workspace, guarded, open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
     from kart_core.running import Attempt
     from kart_core.task import TaskOnKart
 
@@ -306,11 +307,7 @@ def encoded(
     """
     task = attempt.task
     required = _requirements_text(requirements, attempt.read) if requirements else ""
-    stored = ",".join(
-        f'{{"path":{text_of(o.path)},"size":{o.size},"digest":"{o.digest}","serializer":{text_of(o.serializer)},'
-        f'"mark":{"null" if o.mark is None else text_of(o.mark)}}}'
-        for o in outputs
-    )
+    stored = _output_text(outputs[0]) if len(outputs) == 1 else ",".join(map(_output_text, outputs))
     return (
         f'{{"format":{_FORMAT},"task":{text_of(attempt.resolved.name)},'
         f'"unique_id":"{attempt.unique_id}","attempt":"{attempt.id}","outputs":[{stored}],"requirements":[{required}],'
@@ -318,6 +315,14 @@ def encoded(
         f'"seed":{seed},"code":{code},"started":{started:.6f},"seconds":{seconds:.6f},{_origin()},'
         f'"plugins":{to_text(plugins) if plugins else "{}"},"log":{log}}}\n'
     ).encode(errors=ESCAPE)
+
+
+def _output_text(output: Output) -> str:
+    mark = "null" if output.mark is None else text_of(output.mark)
+    return (
+        f'{{"path":{text_of(output.path)},"size":{output.size},"digest":"{output.digest}",'
+        f'"serializer":{text_of(output.serializer)},"mark":{mark}}}'
+    )
 
 
 def _requirements_text(requirements: Sequence[AnyTask], read: Mapping[str, tuple[str | None, str]]) -> str:

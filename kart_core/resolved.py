@@ -16,6 +16,7 @@ from kart_core.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
     from kart_core.plugin import Serializer
     from kart_core.task import TaskOnKart
 

@@ -17,6 +17,7 @@ from kart_core.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]

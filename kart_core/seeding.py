@@ -17,9 +17,9 @@ from kart_core.plugin import Seeder
 from kart_core.settings import DEFAULT_SEED_METHODS
 
 if TYPE_CHECKING:
-    from types import ModuleType
     from collections.abc import Callable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
     from kart_core.running import Attempt
 

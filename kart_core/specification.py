@@ -12,6 +12,7 @@ from kart_core.parameters import ParameterFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]

@@ -17,6 +17,7 @@ from kart_core.workspace import Workspace, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
     from kart_core.records import Output
 
 

@@ -14,6 +14,7 @@ from kart_core.settings import SETTINGS, SettingInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
     from typing_extensions import Self, dataclass_transform
 
     from kart_core.target import Target
@@ -271,9 +272,10 @@ class TaskOnKart(_Fields, Generic[R_co]):
         from kart_core.target import checked_path, keyed_path
 
         if path is None:
-            path = state_of(shape_of(type(self))).result_path + ".pkl"
-        else:
-            path = checked_path(path, self)
+            path = state_of(shape_of(type(self))).result_path
+            # Not by keyed_path: the dot of a nested class's name begins no suffix.
+            return workspace_of(self), f"{path}_{self.unique_id}.pkl" if use_unique_id else f"{path}.pkl"
+        path = checked_path(path, self)
         return workspace_of(self), keyed_path(path, self.unique_id) if use_unique_id else path
 
     def complete(self) -> bool:

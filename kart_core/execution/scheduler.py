@@ -11,10 +11,11 @@ from kart_core.errors import MissingDataError
 from kart_core.task import missing_sentence
 
 if TYPE_CHECKING:
-    from kart_core.planning import Plan
-    from kart_core.graph import Node
-    from concurrent.futures import Executor
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+
+    from kart_core.graph import Node
+    from kart_core.planning import Plan
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
