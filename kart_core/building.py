@@ -121,8 +121,10 @@ class Session:
         from kart_core.task import TaskOnKart
 
         for task in tasks:
-            if not isinstance(task, TaskOnKart):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(task, TaskOnKart):
                 hint = f"; make one: {task.__name__}(…)" if isinstance(task, type) else ""
+                if isinstance(task, (list, tuple)):
+                    hint = "; give several tasks one by one: build(*tasks)"
                 raise ParameterError(f"kart builds tasks, but was given {task!r}{hint}")
         if isinstance(settings.rerun_from, str):
             raise ParameterError(f"rerun_from takes a list of task names; write rerun_from=[{settings.rerun_from!r}]")

@@ -258,7 +258,7 @@ def _take_settings(cls: type[Any], annotated: Mapping[str, Any]) -> Mapping[str,
             )
         value = cls.__dict__[name]
         if isinstance(value, _field_maker()):
-            value = value._default  # pyright: ignore
+            value = value._default
         settings[name] = freeze(value)
         type.__delattr__(cls, name)
         del cls.__annotations__[name]
@@ -319,7 +319,7 @@ def _infos(cls: type[Any]) -> Iterator[ParameterInfo]:
         options: Options = attribute.metadata.get(_METADATA, Options())
         default: Any = attribute.default
         if isinstance(default, attrs.Factory):  # pyright: ignore
-            default = default.factory()  # pyright: ignore
+            default = default.factory()
         yield ParameterInfo(attribute.name, _resolve(owner, attribute.type), default, options)
 
 

@@ -50,9 +50,9 @@ def _spread(attempt: Attempt, structure: Any, value: Any, name: str) -> None:
         _stage(attempt, structure, value)
         return
     if is_mapping(structure):
-        if not is_mapping(value) or set(value) != set(structure):  # pyright: ignore
-            raise _unlike(attempt.task, f"a mapping with the keys {sorted(map(str, structure))}", value, name)  # pyright: ignore
-        pairs = [(structure[key], value[key], str(key)) for key in structure]  # pyright: ignore
+        if not is_mapping(value) or set(value) != set(structure):
+            raise _unlike(attempt.task, f"a mapping with the keys {sorted(map(str, structure))}", value, name)
+        pairs = [(structure[key], value[key], str(key)) for key in structure]
     else:
         if not isinstance(value, (list, tuple)) or len(value) != len(structure):  # pyright: ignore
             raise _unlike(attempt.task, f"{len(structure)} values in a list or tuple", value, name)
@@ -114,6 +114,6 @@ def is_empty(value: object) -> bool:
     if isinstance(empty, bool):
         return empty
     try:
-        return len(value) == 0  # type: ignore[arg-type]  # pyright: ignore
+        return len(value) == 0  # type: ignore[arg-type]
     except TypeError:
         return False

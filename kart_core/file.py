@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import time
+from typing import Any, Final
 
 from kart_core.content import Content
 from kart_core.errors import MissingDataError
@@ -12,12 +13,15 @@ from kart_core.parameters import ParameterFault, register
 # The digests that were found, by path, size and modification time in nanoseconds.
 _digests: dict[tuple[str, int, int], str] = {}
 
+# File systems may keep whole seconds, so two contents of one size that are written at once may have one time.
+_SETTLED: Final = 2.0
+
 
 class File(os.PathLike[str]):
     """A local file whose content enters the unique id of the task that has it as a parameter.
 
     Touching or renaming the file changes nothing; another content makes what depends on it run.
-    The content is hashed once for each size and modification time.
+    The content is hashed once for each size and modification time, as soon as that time is two seconds past.
 
     Args:
         path: the file.
@@ -50,13 +54,16 @@ class File(os.PathLike[str]):
         try:
             stat = os.stat(self.path)
             key = (os.path.abspath(self.path), stat.st_size, stat.st_mtime_ns)
-            if key not in _digests:
-                _digests[key] = Content.of_file(self.path).digest
+            digest = _digests.get(key)
+            if digest is None:
+                digest = Content.of_file(self.path).digest
+                if time.time() - stat.st_mtime > _SETTLED:
+                    _digests[key] = digest
         except OSError as error:
             raise MissingDataError(
                 f"the file {self.path} cannot be read: {error.strerror or error}; put it there, or correct the path"
             ) from error
-        return _digests[key]
+        return digest
 
     def read_bytes(self) -> bytes:
         """The content."""

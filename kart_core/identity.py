@@ -160,8 +160,8 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
 def _encode(shape: Shape, slot: Slot, value: object, children: list[AnyTask]) -> bytes:
     def special(value: object) -> bytes | None:
         if is_task(value):
-            children.append(value)  # pyright: ignore[reportArgumentType]
-            return b"T" + value._kart_digest  # pyright: ignore
+            children.append(value)
+            return b"T" + value._kart_digest
         if type(value).__name__ == "Secret" and not slot.significant:
             return b"S" + blake2b(value.reveal().encode()).digest()  # pyright: ignore
         return _known(value)
@@ -420,9 +420,9 @@ def tasks_in(structure: Any, owner: AnyTask) -> Iterator[AnyTask]:
         if is_task(value):
             yield value
         elif is_mapping(value):
-            pending.extend(reversed(list(value.values())))  # pyright: ignore
+            pending.extend(reversed(list(value.values())))
         elif is_items(value):
-            pending.extend(reversed(list(value)))  # pyright: ignore
+            pending.extend(reversed(list(value)))
         else:
             raise GraphError(
                 f"requires() of {owner!r} gave a {type(value).__name__}; give a task, or a list, tuple or mapping of tasks"
@@ -501,7 +501,7 @@ def _identity_of(task: AnyTask) -> bytes:
 
 def _by_identity(value: object) -> bytes | None:
     if is_task(value):
-        return b"T" + identity(value)  # pyright: ignore[reportArgumentType]
+        return b"T" + identity(value)
     return _known(value)
 
 
@@ -514,11 +514,11 @@ def significant_part(value: Any) -> Any:
         parts = [significant_part(v) for v in value]  # pyright: ignore
         return type(value)._make(None if v is MISSING else v for v in parts)  # pyright: ignore
     if is_items(value):
-        kept = [v for v in map(significant_part, value) if v is not MISSING]  # pyright: ignore
-        kind = type(value) if type(value) in (tuple, set, frozenset) else list  # pyright: ignore
+        kept = [v for v in map(significant_part, value) if v is not MISSING]
+        kind = type(value) if type(value) in (tuple, set, frozenset) else list
         return kind(kept)
     if is_mapping(value):
-        kept = {k: significant_part(v) for k, v in value.items()}  # pyright: ignore
+        kept = {k: significant_part(v) for k, v in value.items()}
         return {k: v for k, v in kept.items() if v is not MISSING}
     return value
 
@@ -528,7 +528,7 @@ def _required_by_fields(task: AnyTask) -> bool:
     required = requirements(task)
     fields = fields_with_tasks(task)
     if is_mapping(required):
-        return dict(required) == fields  # pyright: ignore
+        return dict(required) == fields
     held = list(fields.values())
     if isinstance(required, (list, tuple)):
         return list(required) == held or (len(held) == 1 and _as_list(required) == _as_list(held[0]))  # pyright: ignore
@@ -552,5 +552,5 @@ def holds_task(value: Any) -> bool:
     if is_task(value):
         return True
     if is_mapping(value):
-        return any(map(holds_task, value.values()))  # pyright: ignore
-    return is_items(value) and any(map(holds_task, value))  # pyright: ignore
+        return any(map(holds_task, value.values()))
+    return is_items(value) and any(map(holds_task, value))

@@ -30,14 +30,14 @@ def load(owner: AnyTask, wanted: Any) -> Any:
 def load_parts(owner: AnyTask, wanted: Any) -> Iterator[Any]:
     """The values of what `TaskOnKart.load_generator` was asked for, one at a time."""
     wanted = _wanted(owner, wanted)
-    if is_mapping(wanted) and len(wanted) == 1:  # pyright: ignore
-        wanted = next(iter(wanted.values()))  # pyright: ignore
+    if is_mapping(wanted) and len(wanted) == 1:
+        wanted = next(iter(wanted.values()))
     if is_task(wanted):
         return _parts_of(wanted)
     if isinstance(wanted, Target):
         return wanted.read_parts(None)
-    items = list(wanted.values()) if is_mapping(wanted) else list(wanted)  # pyright: ignore
-    return (_values(owner, item) for item in items)  # pyright: ignore
+    items = list(wanted.values()) if is_mapping(wanted) else list(wanted)
+    return (_values(owner, item) for item in items)
 
 
 def _wanted(owner: AnyTask, wanted: Any) -> Any:
@@ -49,8 +49,8 @@ def _wanted(owner: AnyTask, wanted: Any) -> Any:
     if isinstance(wanted, str):
         found = requirements(owner)
         if is_mapping(found) and wanted in found:
-            return found[wanted]  # pyright: ignore
-        names = ", ".join(map(repr, found)) if is_mapping(found) else "no names"  # pyright: ignore
+            return found[wanted]
+        names = ", ".join(map(repr, found)) if is_mapping(found) else "no names"
         raise ParameterError(f"{owner!r} has no requirement {wanted!r}; there are {names}")
     return wanted
 
@@ -63,11 +63,11 @@ def _values(owner: AnyTask, wanted: Any) -> Any:
     if isinstance(wanted, Target):
         return wanted.read(_expected(wanted))
     if is_mapping(wanted):
-        return {key: _values(owner, item) for key, item in wanted.items()}  # pyright: ignore
+        return {key: _values(owner, item) for key, item in wanted.items()}
     if is_items(wanted):
-        return [_values(owner, item) for item in wanted]  # pyright: ignore
+        return [_values(owner, item) for item in wanted]
     raise ParameterError(
-        f"load() of {owner!r} was given a {type(wanted).__name__}; give a task, several in a list or mapping, or a "  # pyright: ignore
+        f"load() of {owner!r} was given a {type(wanted).__name__}; give a task, several in a list or mapping, or a "
         "requirement's name"
     )
 

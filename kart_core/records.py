@@ -405,7 +405,7 @@ def plain(value: Any, annotation: Any = Any) -> Any:
         return reference | ({"name": name} if name != f"{type(value).__module__}.{type(value).__qualname__}" else {})
     if holds_task(value):
         if is_mapping(value):
-            return {key: plain(item) for key, item in value.items()}  # pyright: ignore
+            return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value]
     from kart_core.parameters import ParameterFault, unstructure
 

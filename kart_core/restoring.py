@@ -73,7 +73,7 @@ def _references(data: Any) -> Iterator[Key]:
             else:
                 yield _class_of(value), value["unique_id"]
         elif is_mapping(value):
-            pending.extend(value.values())  # pyright: ignore
+            pending.extend(value.values())
         elif isinstance(value, list):
             pending.extend(value)  # pyright: ignore
 
@@ -108,7 +108,7 @@ def _of_parameters(
     values: dict[str, Any] = {}
     for info in shape_of(cls).infos:
         data = parameters.get(info.name, MISSING)
-        if data is MISSING or (is_mapping(data) and set(data) == {"not kept"}):  # pyright: ignore
+        if data is MISSING or (is_mapping(data) and set(data) == {"not kept"}):
             if info.significant and not (data is MISSING and info.default is not MISSING and not info.private):
                 raise MissingDataError(f"{cls.__qualname__}.{info.name} is not in the record and cannot be restored")
             if info.default is MISSING:
@@ -137,7 +137,7 @@ def _with_tasks(annotation: Any, data: Any, made: Mapping[Key, AnyTask]) -> Any:
             return _of_parameters(cls, data["parameters"], made, {})
         return made[cls, data["unique_id"]]
     if is_mapping(data):
-        return {key: _with_tasks(None, item, made) for key, item in data.items()}  # pyright: ignore
+        return {key: _with_tasks(None, item, made) for key, item in data.items()}
     if isinstance(data, list):
         items = [_with_tasks(None, item, made) for item in data]  # pyright: ignore
         return items if _holds_lists(annotation) else tuple(items)

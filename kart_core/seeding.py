@@ -50,6 +50,10 @@ class Generators:
             seeder.restore(state)
         self._saved.clear()
         self._ready.clear()
+        for finder in sys.meta_path:
+            # This build ran inside a task; what it imported is not yet seeded for that task.
+            if isinstance(finder, _Watcher):
+                finder.catch_up()
 
     def check(self, methods: Sequence[str], named: bool, owner: object) -> None:
         """Makes sure, before anything runs, that the methods can be called.
@@ -101,6 +105,8 @@ class Generators:
             self._watcher = None
 
     def _seed(self, seeder: Seeder, value: int, done: str = "") -> bool:
+        if seeder.method in self._ready:
+            return True
         if not _imported(seeder.module, done):
             return False
         if seeder.method not in self._saved:
@@ -211,6 +217,11 @@ class _Watcher:
         self.value = 0
         self._seed = seed
         self._names = {name for seeder in seeders for name in _prefixes(seeder.module)}
+
+    def catch_up(self) -> None:
+        """Seeds what has been imported without this finder being asked."""
+        for seeder in self.seeders:
+            self._seed(seeder, self.value, "")
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name not in self._names:

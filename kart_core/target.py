@@ -201,7 +201,7 @@ def flatten(structure: Any, owner: object) -> dict[str, Target]:
         if isinstance(value, Target):
             found[name] = value
         elif is_mapping(value):
-            pending.extend((f"{name}.{key}" if name else str(key), v) for key, v in value.items())  # pyright: ignore
+            pending.extend((f"{name}.{key}" if name else str(key), v) for key, v in value.items())
         elif isinstance(value, (list, tuple)):
             pending.extend((f"{name}.{i}" if name else str(i), v) for i, v in enumerate(value))  # pyright: ignore
         else:
@@ -217,7 +217,7 @@ def shaped_like(structure: Any, values: Callable[[Target], Any]) -> Any:
     if isinstance(structure, Target):
         return values(structure)
     if is_mapping(structure):
-        return {key: shaped_like(value, values) for key, value in structure.items()}  # pyright: ignore
+        return {key: shaped_like(value, values) for key, value in structure.items()}
     made = [shaped_like(value, values) for value in structure]
     return tuple(made) if isinstance(structure, tuple) else made
 

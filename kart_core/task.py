@@ -333,7 +333,7 @@ class TaskOnKart(_Fields, Generic[R_co]):
     # A covariant type in an argument: `self.dump(x)` is what a task says of its own result, so the
     # type is exact there, and a `TaskOnKart[bool]` stays usable as a `TaskOnKart[int]`.
     @overload
-    def dump(self, value: R_co) -> None: ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    def dump(self, value: R_co) -> None: ...  # type: ignore[misc]
     @overload
     def dump(self, value: object, target: str | Target) -> None: ...
     def dump(self, value: object, target: str | Target | None = None) -> None:

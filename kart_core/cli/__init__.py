@@ -85,9 +85,6 @@ def _guarded(action: Callable[[], object]) -> int:
 
     try:
         code = action()
-    except click.exceptions.NoArgsIsHelpError as error:
-        complain(error.format_message())
-        return 2
     except click.ClickException as error:
         _show_cause(error)
         complain(f"error: {error.format_message()}")

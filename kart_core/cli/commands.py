@@ -69,7 +69,7 @@ def kart_core(ctx: click.Context) -> int | None:
 
 
 @kart_core.result_callback()
-def _exit_code(code: int | None) -> int | None:  # pyright: ignore[reportUnusedFunction]
+def _exit_code(code: int | None) -> int | None:
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
+
+
+_log = logging.getLogger("kart_core.build")
 
 
 class Outcome:
@@ -109,6 +113,9 @@ def _done(
             seconds = executor.submit(execute, node.task, node.replaces).result()
         except (Exception, SystemExit) as error:
             if left:
+                _log.warning(
+                    "%r failed with %s: %s; it is tried again, %d left", node.task, type(error).__name__, error, left
+                )
                 continue
             outcome.failures[node] = error
             tell.failed(node, time.perf_counter() - clock, error)

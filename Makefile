@@ -1,0 +1,67 @@
+# kart: everything from a fresh clone. `make` lists the commands.
+#
+# Needs Python 3.10 or later, make and a package registry that pip can reach. Another Python:
+# `make test PYTHON=python3.12 VENV=.venv-3.12`.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+SHELL := /bin/bash
+BIN := $(CURDIR)/$(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format docs-examples bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---------------------------------------------------------------------------------------- set up
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "kart needs Python 3.10 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say which: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "== a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "$(PYTHON) cannot make virtual environments (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PIP) install --quiet 'pip>=22.3'  # older ones cannot install a project in place
+	@touch $@
+
+$(VENV)/demo: $(VENV)/made pyproject.toml constraints.txt examples/requirements.txt
+	@echo "== installing kart and what the demo needs"
+	@$(INSTALL) --editable . --requirement examples/requirements.txt
+	@touch $@
+
+$(VENV)/dev: $(VENV)/made pyproject.toml constraints.txt examples/requirements.txt requirements-dev.txt
+	@echo "== installing kart and what its tests need"
+	@$(INSTALL) --editable . --requirement requirements-dev.txt
+	@touch $@
+
+# ----------------------------------------------------------------------------------------- use it
+
+demo: $(VENV)/demo ## the handwritten digits: run, run again, run with one parameter changed
+	@cd examples && PATH="$(BIN):$$PATH" ./demo.sh
+
+test: $(VENV)/dev ## the whole suite
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/dev ## types, style, and which module may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/mypy --strict examples
+	$(BIN)/lint-imports
+
+docs-examples: $(VENV)/dev ## the examples of README, docs and docstrings alone
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests/test_docs.py
+
+format: $(VENV)/dev ## rewrites the code in the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/made ## kart beside its peers; writes docs/benchmarks.md (ten minutes)
+	@$(BIN)/python -m benchmarks
+
+clean: ## removes the virtual environment and everything that was made
+	rm -rf $(VENV) benchmarks/.environments benchmarks/.work examples/resources .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,59 @@
+"""``python -m benchmarks``: measures kart beside its peers and writes docs/benchmarks.md.
+
+Each measurement is a process of its own. A round measures everything once, in new folders; the
+rounds follow each other, so that what disturbs the machine for a while disturbs all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import environments
+from benchmarks.contenders import Measurement, measurements
+from benchmarks.figures import Figures
+from benchmarks.measure import Cost, measure
+from benchmarks.table import page
+
+WORK = environments.HERE / ".work"
+
+
+def main() -> None:
+    """Measures, prints what it finds, and writes the page where everything was measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="how often each is measured (7)")
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="only cases whose name holds this text; writes no page"
+    )
+    parser.add_argument("--output", type=Path, default=environments.HERE.parent / "docs" / "benchmarks.md")
+    options = parser.parse_args()
+
+    environments.make()
+    shutil.rmtree(WORK, ignore_errors=True)
+    figures = Figures()
+    for number in range(options.rounds):
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+        folder = WORK / f"round_{number + 1}"
+        chosen = [one for one in measurements(folder, number) if options.only in one.case]
+        for one in chosen:
+            figures.add(one.case, one.name, _measure(one))
+        shutil.rmtree(folder / "arrays", ignore_errors=True)  # 2 GB a round; few files, so this disturbs nothing
+    text = page(figures, rounds=options.rounds, versions=environments.versions())
+    print(text)
+    if not options.only:
+        options.output.write_text(text, encoding="utf-8")
+        print(f"written to {options.output}", file=sys.stderr)
+    shutil.rmtree(WORK, ignore_errors=True)
+
+
+def _measure(one: Measurement) -> Cost:
+    for command in one.prepare:
+        subprocess.run(command, cwd=one.cwd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return measure(one.command, result=one.result, cwd=one.cwd, environment=one.environment)
+
+
+if __name__ == "__main__":
+    main()

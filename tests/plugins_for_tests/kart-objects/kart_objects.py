@@ -1,0 +1,5 @@
+"""Announces a class that is no plugin."""
+
+
+class Objects:
+    pass

@@ -1,0 +1,723 @@
+"""The command line: what it takes, what it shows, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ID = re.compile(r"[0-9a-f]{32}")
+
+TYPES = """\
+import enum
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import kart_core as kart
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+@attrs.frozen
+class Point:
+    x: int
+    y: int = 0
+
+
+class Child(kart.TaskOnKart[int]):
+    n: int = 1
+
+    def run(self) -> int:
+        return self.n
+
+
+class Everything(kart.TaskOnKart[str]):
+    flag: bool = False
+    count: int = 0
+    rate: float = 0.5
+    name: str = "none given"
+    data: bytes = b""
+    path: Path = Path(".")
+    day: date = date(2020, 1, 1)
+    when: datetime | None = None
+    wait: timedelta = timedelta(0)
+    colour: Colour = Colour.RED
+    kind: Literal["a", "b"] = "a"
+    limit: int | None = None
+    either: int | str = 0
+    pair: tuple[int, str] = (0, "")
+    layers: list[int] = kart.parameter(default=[])
+    weights: dict[str, float] = kart.parameter(default={}, description="what each class weighs")
+    point: Point = Point(x=0)
+    child: Child = Child()
+
+    def run(self) -> str:
+        fields = "flag count rate name data path day when wait colour kind limit either pair layers weights point child"
+        return "\\n".join(f"{name}={getattr(self, name)!r}" for name in fields.split())
+
+    def output(self):
+        return self.make_target("everything.txt", use_unique_id=False)
+
+
+class Flags(kart.TaskOnKart[bool]):
+    flag: bool = False
+
+    def run(self) -> bool:
+        return self.flag
+
+
+class Other(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        return 1
+"""
+
+
+class TestRunning:
+    def test_a_run_ends_with_what_ran_how_long_and_where_the_result_is(self, pipeline):
+        done = pipeline.kart("run", "pipeline:Total", "--Numbers-n", "5")
+        assert done.code == 0
+        assert re.search(r"done in [\d.]+ s: 2 ran, 0 reused", done.out)
+        assert "pipeline.Numbers" in done.out
+        path = re.search(r"result +pipeline\.Total: (.+)", done.out)[1]
+        assert os.path.exists(path)
+        assert "Total_" in path
+
+    def test_the_second_run_reuses(self, pipeline):
+        pipeline.kart("run", "pipeline:Total")
+        again = pipeline.kart("run", "pipeline:Total")
+        assert again.code == 0
+        assert "0 ran" in again.out
+
+    def test_plain_lines_tell_the_progress_where_nobody_watches(self, pipeline):
+        done = pipeline.kart("run", "pipeline:Total")
+        assert re.search(r"^start +pipeline\.Numbers [0-9a-f]{32}$", done.err, re.MULTILINE)
+        assert re.search(r"^done +pipeline\.Total [0-9a-f]{32} \([\d.]+ s\)$", done.err, re.MULTILINE)
+
+    def test_script_command_and_build_find_the_same_results(self, pipeline):
+        by_script = pipeline.python("pipeline.py", "Total", "--Numbers-n", "5")
+        assert by_script.code == 0, by_script.err
+        assert "2 ran" in by_script.out
+        files = pipeline.files()
+        by_command = pipeline.shell("run", "pipeline:Total", "--Numbers-n", "5")
+        assert "0 ran" in by_command.out
+        by_file = pipeline.shell("run", "pipeline.py:Total", "--Numbers-n", "5")
+        assert "0 ran" in by_file.out
+        build = "import kart_core, pipeline; kart_core.build(pipeline.Total(numbers=pipeline.Numbers(n=5)))"
+        assert pipeline.python("-c", build).code == 0
+        assert pipeline.files() == files
+        assert len(files) == 2
+
+    def test_several_tasks_are_one_run(self, pipeline):
+        done = pipeline.kart("run", "pipeline:Total", "pipeline:Numbers")
+        assert done.code == 0
+        assert "2 ran" in done.out
+        assert len(re.findall(r"^  result", done.out, re.MULTILINE)) == 2
+
+    def test_a_file_in_a_folder_is_run_as_python_names_it(self, project, pipeline):
+        project.write("inside/other.py", pipeline.folder.joinpath("pipeline.py").read_text())
+        first = project.shell("run", "inside/other.py:Numbers")
+        assert first.code == 0, first.err
+        assert "0 ran" in project.python("inside/other.py", "Numbers").out
+
+    def test_local_scheduler_is_taken_and_does_nothing(self, pipeline):
+        assert pipeline.kart("run", "pipeline:Total", "--local-scheduler").code == 0
+        assert pipeline.kart("run", "--local_scheduler", "pipeline:Total").code == 0
+
+    def test_rerun_means_the_named_tasks(self, pipeline):
+        pipeline.kart("run", "pipeline:Total")
+        again = pipeline.kart("run", "pipeline:Total", "--rerun")
+        assert "1 ran, 0 reused" in again.out or "1 ran, 1 reused" in again.out
+        assert re.search(r"ran +pipeline\.Total$", again.out, re.MULTILINE)
+
+    def test_rerun_from_means_the_task_and_all_that_depends_on_it(self, pipeline):
+        pipeline.kart("run", "pipeline:Total")
+        assert "2 ran" in pipeline.kart("run", "pipeline:Total", "--rerun-from", "Numbers").out
+
+    def test_the_workspace_can_be_given_to_all_or_to_one_class(self, pipeline):
+        done = pipeline.kart(
+            "run", "pipeline:Total", "--workspace-directory", "all", "--Numbers-workspace-directory=numbers"
+        )
+        assert done.code == 0
+        assert [name for name in pipeline.files("all") if "Total" in name]
+        assert [name for name in pipeline.files("numbers") if "Numbers" in name]
+
+    def test_a_config_file_of_the_command_line_wins_over_those_found(self, pipeline):
+        pipeline.write("kart.toml", '[TaskOnKart]\nworkspace_directory = "found"\n[Numbers]\nn = 3\n')
+        pipeline.write("mine.ini", "[TaskOnKart]\nworkspace_directory = given\n")
+        done = pipeline.kart("run", "pipeline:Total", "--config", "mine.ini")
+        assert done.code == 0
+        assert pipeline.files("given")
+        assert not os.path.exists("found")
+
+    def test_a_required_task_is_made_from_its_defaults_and_its_own_options(self, project):
+        project.write(
+            "deep.py",
+            "import kart_core as kart\n"
+            "class A(kart.TaskOnKart[int]):\n    n: int\n    def run(self): return self.n\n"
+            "class B(kart.TaskOnKart[int]):\n    a: A\n    def run(self): return self.load(self.a)\n"
+            "class C(kart.TaskOnKart[int]):\n    b: B\n    def run(self): return self.load(self.b)\n"
+            "    def output(self): return self.make_target('c.json', use_unique_id=False)\n",
+        )
+        assert project.kart("run", "deep:C", "--A-n", "7").code == 0
+        assert project.folder.joinpath("resources/c.json").read_text() == "7"
+        refused = project.kart("run", "deep:C")
+        assert refused.code == 2
+        assert "deep.A" in refused.err
+        assert "--A-n" in refused.err
+
+    def test_an_option_with_the_class_holds_for_every_task_of_it_and_one_without_for_the_named_task(self, project):
+        project.write(
+            "chain.py",
+            "import kart_core as kart\n"
+            "class Link(kart.TaskOnKart[str]):\n"
+            "    i: int = 0\n    word: str = 'x'\n"
+            "    def requires(self): return Link(i=self.i - 1) if self.i else ()\n"
+            "    def run(self): return self.word + (self.load()[0] if False else '')\n"
+            "    def output(self): return self.make_target(f'link{self.i}.txt', use_unique_id=False)\n",
+        )
+        project.kart("run", "chain:Link", "--i", "1", "--word", "root")
+        assert project.folder.joinpath("resources/link0.txt").read_text() == "x"
+        assert project.folder.joinpath("resources/link1.txt").read_text() == "root"
+        project.kart("run", "chain:Link", "--i", "1", "--Link-word", "all")
+        assert project.folder.joinpath("resources/link0.txt").read_text() == "all"
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("words", "shown"),
+        [
+            (["--flag"], "flag=True"),
+            (["--flag", "false"], "flag=False"),
+            (["--flag=yes"], "flag=True"),
+            (["--flag", "ON"], "flag=True"),
+            (["--count", "-5"], "count=-5"),
+            (["--rate", "1"], "rate=1.0"),
+            (["--name", "a b=c"], "name='a b=c'"),
+            (["--name=--odd"], "name='--odd'"),
+            (["--name="], "name=''"),
+            (["--path", "data/x.csv"], "path=PosixPath('data/x.csv')"),
+            (["--day", "2024-02-29"], "day=datetime.date(2024, 2, 29)"),
+            (["--when", "2024-02-29T12:00:00+00:00"], "when=datetime.datetime(2024, 2, 29, 12, 0, tzinfo="),
+            (["--wait", "1h30m"], "wait=datetime.timedelta(seconds=5400)"),
+            (["--colour", "BLUE"], "colour=<Colour.BLUE: 2>"),
+            (["--kind", "b"], "kind='b'"),
+            (["--limit", "3"], "limit=3"),
+            (["--either", "word"], "either='word'"),
+            (["--either", "12"], "either=12"),
+            (["--pair", '[3, "x"]'], "pair=(3, 'x')"),
+            (["--layers", "[64, 32]"], "layers=[64, 32]"),
+            (["--weights", '{"a": 0.5}'], "weights={'a': 0.5}"),
+            (["--point", '{"x": 1, "y": 2}'], "point=Point(x=1, y=2)"),
+            (["--child", '{"n": 3}'], "child=Child(n=3)"),
+            (["--Child-n", "4"], "child=Child(n=4)"),
+            (["--data", "abc"], "data=b'abc'"),
+        ],
+    )
+    def test_a_parameter_of_each_type_is_an_option(self, project, words, shown):
+        project.write("types_of.py", TYPES)
+        done = project.kart("run", "types_of:Everything", *words)
+        assert done.code == 0, done.err
+        assert shown in project.folder.joinpath("resources/everything.txt").read_text()
+
+    def test_dashes_and_underscores_are_both_taken(self, pipeline):
+        assert pipeline.kart("run", "pipeline:Total", "--workspace_directory", "a").code == 0
+        assert pipeline.kart("run", "pipeline:Total", "--Numbers_n=3", "--rerun_from=Total").code == 0
+
+    def test_a_flag_leaves_the_next_task_alone(self, project):
+        project.write("types_of.py", TYPES)
+        for words in (["types_of:Flags", "--flag", "types_of:Other"], ["--flag", "types_of:Flags", "types_of:Other"]):
+            done = project.kart("plan", "--json", *words)
+            assert done.code == 0, done.err
+            assert [node["task"] for node in done.data if node["root"]] == ["types_of.Flags", "types_of.Other"]
+
+    def test_an_option_may_come_before_its_task(self, pipeline):
+        before = pipeline.kart("plan", "--Numbers-n", "4", "pipeline:Total", "--json")
+        after = pipeline.kart("plan", "pipeline:Total", "--json", "--Numbers-n", "4")
+        assert before.code == 0
+        assert before.data == after.data
+
+    def test_the_class_may_be_named_with_its_module(self, pipeline):
+        long = pipeline.kart("plan", "pipeline:Total", "--pipeline.Numbers-n", "4", "--json")
+        short = pipeline.kart("plan", "pipeline:Total", "--Numbers-n", "4", "--json")
+        assert long.data == short.data
+
+    def test_the_named_task_takes_its_options_with_its_class_too(self, pipeline):
+        long = pipeline.kart("plan", "pipeline:Numbers", "--Numbers-n", "4", "--json")
+        short = pipeline.kart("plan", "pipeline:Numbers", "--n", "4", "--json")
+        assert long.data == short.data
+
+    def test_two_classes_of_one_name_are_told_apart_by_their_modules(self, project):
+        child = "class Child(kart.TaskOnKart[int]):\n    n: int = 1\n    def run(self): return 1\n"
+        child = "import kart_core as kart\n" + child
+        project.write("one.py", child)
+        project.write("two.py", child)
+        project.write(
+            "both.py",
+            "import kart_core as kart\nimport one, two\n"
+            "class Both(kart.TaskOnKart[int]):\n    a: one.Child\n    b: two.Child\n    def run(self): return 1\n",
+        )
+        vague = project.kart("plan", "both:Both", "--Child-n", "2")
+        assert vague.code == 2
+        for fact in ("one.Child", "two.Child", "module"):
+            assert fact in vague.err
+        exact = project.kart("plan", "both:Both", "--two.Child-n", "2", "--json")
+        assert exact.code == 0
+        default = project.kart("plan", "both:Both", "--json").data
+        ids = {(node["task"], node["unique_id"]) for node in exact.data}
+        same = {(node["task"], node["unique_id"]) for node in default} & ids
+        assert {name for name, _ in same} == {"one.Child"}
+        shown = project.kart("plan", "both:Both", "--help")
+        assert "--one.Child-n" in shown.out
+        assert "--two.Child-n" in shown.out
+
+
+class TestLooking:
+    def test_plan_shows_what_would_run_and_why_and_changes_nothing(self, pipeline):
+        plan = pipeline.kart("plan", "pipeline:Total")
+        assert plan.code == 0
+        assert re.search(r"run +pipeline\.Total", plan.out)
+        assert re.search(r"run +pipeline\.Numbers", plan.out)
+        assert "2 to run" in plan.out
+        assert not os.path.exists("resources")
+        pipeline.kart("run", "pipeline:Total")
+        assert re.search(r"reuse +pipeline\.Total", pipeline.kart("plan", "pipeline:Total").out)
+
+    def test_plan_counts_many_alike_and_stays_short(self, project):
+        project.write(
+            "wide.py",
+            "import kart_core as kart\n"
+            "class Leaf(kart.TaskOnKart[int]):\n    i: int\n    def run(self): return 1\n"
+            "class Root(kart.TaskOnKart[int]):\n"
+            "    def requires(self): return [Leaf(i=i) for i in range(500)]\n    def run(self): return 1\n",
+        )
+        plan = project.kart("plan", "wide:Root")
+        assert "499 more wide.Leaf" in plan.out
+        assert len(plan.out.splitlines()) < 10
+        assert len(project.kart("plan", "wide:Root", "--json").data) == 501
+
+    def test_plan_of_a_deep_chain_stays_short(self, project):
+        project.write(
+            "deep.py",
+            "import kart_core as kart\n"
+            "class Link(kart.TaskOnKart[int]):\n    i: int\n"
+            "    def requires(self): return Link(i=self.i - 1) if self.i else ()\n    def run(self): return 1\n",
+        )
+        plan = project.kart("plan", "deep:Link", "--i", "3000")
+        assert plan.code == 0
+        assert "3001 to run" in plan.out
+        assert len(plan.out.splitlines()) < 50
+
+    def test_show_tells_how_a_result_came_to_be(self, pipeline):
+        pipeline.kart("run", "pipeline:Total", "--Numbers-n", "5")
+        shown = pipeline.kart("show", "pipeline:Total", "--Numbers-n", "5")
+        assert shown.code == 0
+        unique_id = ID.search(shown.out)[0]
+        for fact in ("pipeline.Total", "pipeline.Numbers", "output", "digest", "attempt", "kart_core"):
+            assert fact in shown.out
+        by_id = pipeline.kart("show", unique_id, "--json")
+        assert by_id.code == 0
+        assert by_id.data["task"] == "pipeline.Total"
+        assert by_id.data == pipeline.kart("show", unique_id[:12], "--json").data
+
+    def test_show_finds_an_id_in_the_given_workspace(self, pipeline):
+        pipeline.kart("run", "pipeline:Numbers", "--workspace-directory", "elsewhere")
+        (file,) = pipeline.files("elsewhere")
+        unique_id = ID.search(file)[0]
+        assert pipeline.kart("show", unique_id, "--workspace-directory", "elsewhere").code == 0
+        assert pipeline.kart("show", unique_id).code == 20
+
+    def test_config_shows_each_effective_value_and_where_it_comes_from(self, pipeline, monkeypatch):
+        general = '[TaskOnKart]\nworkspace_directory = "${PLACE}"\n'
+        pipeline.write("kart.toml", general + "[Numbers]\nn = 3\n[Elsewhere]\nx = 1\n")
+        monkeypatch.setenv("PLACE", "here")
+        monkeypatch.setenv("KART_RERUN", "true")
+        rows = pipeline.kart("config", "pipeline:Total", "--Numbers-strict-check", "--json").data
+        found = {(row["section"], row["key"]): row for row in rows}
+        assert found["TaskOnKart", "workspace_directory"]["value"] == "here"
+        assert "kart.toml" in found["TaskOnKart", "workspace_directory"]["source"]
+        assert found["TaskOnKart", "rerun"]["source"] == "environment KART_RERUN"
+        assert found["TaskOnKart", "significant"]["source"] == "default"
+        assert found["pipeline.Numbers", "n"]["value"] == "3"
+        assert "--pipeline.Numbers-strict-check" in found["pipeline.Numbers", "strict_check"]["source"]
+        assert "not checked" in found["Elsewhere", "x"]["note"]
+        assert pipeline.kart("config").code == 0
+
+    def test_config_shows_no_secret(self, project):
+        project.write(
+            "secretive.py",
+            "import kart_core as kart\n"
+            "class Fetch(kart.TaskOnKart[int]):\n"
+            "    word: str = kart.parameter(default='x', private=True)\n"
+            "    def run(self): return 1\n",
+        )
+        hidden = '[Fetch]\nword = "hush"\n[Other]\npassword = "hush"\n[plugins.nobody]\nx = "hush"\n'
+        project.write("kart.toml", hidden)
+        for words in (["secretive:Fetch"], ["secretive:Fetch", "--word", "hush"], ["secretive:Fetch", "--json"]):
+            shown = project.kart("config", *words)
+            assert shown.code == 0
+            assert "***" in shown.out
+            assert "hush" not in shown.out
+
+    def test_config_names_the_nearest_key(self, pipeline):
+        pipeline.write("kart.toml", "[Numbers]\nnn = 3\n")
+        shown = pipeline.kart("config", "pipeline:Numbers")
+        assert shown.code == 0
+        assert "did you mean n?" in shown.out
+
+    def test_plugins_lists_without_arguments(self, project):
+        listed = project.kart("plugins")
+        assert listed.code == 0
+        assert "builtin" in listed.out
+        assert "pkl" in listed.out
+        assert project.kart("plugins", "--json").data[0]["state"] == "ready"
+
+    def test_a_plugin_of_the_project_is_shown_with_its_settings(self, project):
+        project.write(
+            "mine.py",
+            "import attrs\nimport kart_core as kart\nfrom kart_core.plugin import Seeder\n"
+            "@attrs.frozen\nclass Settings:\n"
+            "    volume: int = attrs.field(default=1, metadata={'help': 'how loud'})\n"
+            "    word: kart.Secret = kart.Secret('hush')\n"
+            "class Mine(kart.Plugin, settings=Settings):\n    pass\n",
+        )
+        project.write("kart.toml", '[plugins]\nload = ["mine:Mine"]\n[plugins.mine]\nvolume = 3\n')
+        sys.path.insert(0, str(project.folder))
+        shown = project.kart("plugins", "mine", "--json")
+        assert shown.code == 0, shown.err
+        settings = {setting["name"]: setting for setting in shown.data["settings"]}
+        assert settings["volume"]["value"] == "3"
+        assert settings["volume"]["help"] == "how loud"
+        assert "kart.toml" in settings["volume"]["source"]
+        assert "hush" not in shown.out
+        assert "how loud" in project.kart("plugins", "mine", "--set", "plugins.mine.volume=4").out
+
+    def test_check_says_which_plugin_is_broken_and_why(self, project):
+        project.write("kart.toml", '[plugins]\nload = ["no_such_module:Mine"]\n')
+        assert project.kart("plugins").code == 0
+        checked = project.kart("plugins", "--check")
+        assert checked.code == 70
+        assert "broken" in checked.out
+        assert "no_such_module" in checked.out
+
+    def test_a_plugin_can_be_set_and_left_out_for_one_run(self, pipeline):
+        pipeline.write(
+            "mine.py",
+            "import attrs\nimport kart_core as kart\n"
+            "from kart_core.builtin.local_store import LocalStore\nfrom kart_core.plugin import Storage\n"
+            "@attrs.frozen\nclass Settings:\n    folder: str = 'a'\n"
+            "class Mine(kart.Plugin, settings=Settings):\n"
+            "    @kart.hookimpl\n    def kart_storages(self):\n"
+            "        return [Storage('mine', open=lambda url: LocalStore(os.path.abspath(self.settings.folder)))]\n"
+            "import os\n",
+        )
+        pipeline.write("kart.toml", '[plugins]\nload = ["mine:Mine"]\n')
+        words = ["run", "pipeline:Numbers", "--workspace-directory", "mine://x"]
+        done = pipeline.shell(*words, "--set", "plugins.mine.folder=elsewhere")
+        assert done.code == 0, done.err
+        assert len(pipeline.files("elsewhere")) == 1
+        refused = pipeline.shell(*words, "--no-plugin", "mine")
+        assert refused.code == 70
+        assert "mine://" in refused.err
+        wrong = pipeline.shell(*words, "--set", "plugins.mine.foldr=x")
+        assert wrong.code == 2
+        assert "did you mean folder?" in wrong.err
+
+
+class TestHelp:
+    def test_help_lists_the_commands_with_examples(self, project):
+        for words in (["--help"], ["-h"]):
+            shown = project.kart(*words)
+            assert shown.code == 0
+            assert "kart-core run pipeline:Total" in shown.out
+        for command in ("run", "plan", "show", "plugins", "config"):
+            assert command in shown.out
+            assert "Examples:" in project.kart(command, "--help").out
+
+    def test_help_of_a_task_shows_its_options_with_type_default_and_description(self, project):
+        project.write("types_of.py", TYPES)
+        shown = project.kart("run", "types_of:Everything", "--help")
+        assert shown.code == 0
+        assert "--weights dict[str, float]" in shown.out
+        assert "what each class weighs" in shown.out
+        assert "[default: none given]" in shown.out
+        assert "--flag [true|false]" in shown.out
+        assert "--Child-n int" in shown.out
+        assert "Settings" in shown.out
+        assert "--workspace-directory str" in shown.out
+        assert not os.path.exists("resources")
+
+    def test_help_marks_what_must_be_given(self, pipeline):
+        shown = pipeline.kart("run", "pipeline:Total", "--help")
+        assert "--numbers JSON of Numbers" in shown.out
+        assert "--Numbers-n" in shown.out
+
+    def test_version(self, project):
+        import kart_core
+
+        assert project.kart("--version").out == f"kart-core {kart_core.__version__}\n"
+
+    def test_without_a_command_it_shows_help_and_fails(self, project):
+        done = project.kart()
+        assert done.code == 2
+        assert "Commands:" in done.err
+
+
+class TestScripts:
+    def test_a_script_alone_lists_its_tasks(self, pipeline):
+        for words, code in ([], 2), (["--help"], 0):
+            shown = pipeline.python("pipeline.py", *words)
+            assert shown.code == code
+            assert "Numbers" in shown.out + shown.err
+            assert "Total" in shown.out + shown.err
+            assert "python pipeline.py" in shown.out + shown.err
+        assert not os.path.exists("resources")
+
+    def test_a_script_explains_a_task(self, pipeline):
+        assert "--Numbers-n int" in pipeline.python("pipeline.py", "Total", "--help").out
+
+    def test_what_documents_of_such_systems_show_works(self, project):
+        project.write("base.ini", "[TaskOnKart]\nworkspace_directory=${TASK_WORKSPACE_DIRECTORY}\n")
+        project.write(
+            "main.py",
+            "import kart_core\n\n"
+            "class Task(kart_core.TaskOnKart[dict[str, int]]):\n"
+            "    def run(self) -> None:\n        self.dump({'answer': 42})\n\n"
+            "if __name__ == '__main__':\n    kart_core.add_config('base.ini')\n    kart_core.run()\n",
+        )
+        where = {"TASK_WORKSPACE_DIRECTORY": "./out"}
+        for _ in range(2):
+            done = project.python("main.py", "Task", "--local-scheduler", "--rerun", environment=where)
+            assert done.code == 0, done.err
+            assert "1 ran" in done.out
+        assert len(project.files("out")) == 1
+        missing = project.python("main.py", "Task")
+        assert missing.code == 2
+        assert "Traceback" not in missing.err
+        for fact in ("base.ini", "TaskOnKart", "workspace_directory", "TASK_WORKSPACE_DIRECTORY"):
+            assert fact in missing.err
+
+    def test_a_script_names_tasks_of_other_modules_too(self, pipeline):
+        pipeline.write("main.py", "import kart_core, pipeline\nkart_core.run()\n")
+        assert pipeline.python("main.py", "Numbers").code == 0
+        assert "0 ran" in pipeline.python("main.py", "pipeline:Numbers").out
+
+    def test_a_command_that_imports_an_unguarded_script_says_so(self, pipeline):
+        pipeline.write("main.py", "import kart_core, pipeline\nkart_core.run()\n")
+        done = pipeline.kart("run", "main:Numbers")
+        assert done.code == 2
+        assert 'if __name__ == "__main__":' in done.err
+
+    def test_run_leaves_logging_alone_unless_a_level_is_given(self, project):
+        project.write(
+            "main.py",
+            "import logging, kart_core\n\n"
+            "class Task(kart_core.TaskOnKart[int]):\n"
+            "    def run(self) -> int:\n"
+            "        logging.getLogger('mine').info('handlers %d', len(logging.getLogger().handlers))\n"
+            "        print('root has', len(logging.getLogger().handlers))\n        return 1\n\n"
+            "if __name__ == '__main__':\n    kart_core.run()\n",
+        )
+        silent = project.python("main.py", "Task")
+        assert "root has 0" in silent.out
+        assert "handlers" not in silent.err
+        loud = project.python("main.py", "Task", "--rerun", "--log-level", "info")
+        assert "INFO mine: handlers 1" in loud.err
+
+    def test_a_log_line_is_seen_where_the_users_configuration_says_so(self, project):
+        project.write(
+            "main.py",
+            "import logging, kart_core\n"
+            "logging.basicConfig(filename='log.txt', level=logging.INFO)\n\n"
+            "class Task(kart_core.TaskOnKart[int]):\n"
+            "    def run(self) -> int:\n        logging.info('seen')\n        return 1\n",
+        )
+        assert project.shell("run", "main:Task").code == 0
+        assert "seen" in project.folder.joinpath("log.txt").read_text()
+
+
+FAILING = """\
+import kart_core as kart
+
+
+class Good(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        return 1
+
+
+class Bad(kart.TaskOnKart[int]):
+    good: Good
+
+    def run(self) -> int:
+        return helper({})
+
+
+class Above(kart.TaskOnKart[int]):
+    bad: Bad
+    good: Good
+
+    def run(self) -> int:
+        return 1
+
+
+class Raw(kart.ExternalTask[str]):
+    def output(self):
+        return self.make_target("raw.txt", use_unique_id=False)
+
+
+class Reader(kart.TaskOnKart[str]):
+    raw: Raw
+
+    def run(self) -> str:
+        return self.load(self.raw)
+
+
+class Patient(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        import time
+
+        print("running", flush=True)
+        time.sleep(60)
+        return 1
+
+
+def helper(values):
+    return values["missing"]
+"""
+
+
+class TestFailing:
+    def test_a_failed_task_shows_the_users_own_frames_and_the_summary(self, project):
+        project.write("failing.py", FAILING)
+        done = project.kart("run", "failing:Above")
+        assert done.code == 40
+        assert "KeyError: 'missing'" in done.err
+        assert 'return values["missing"]' in done.err
+        assert os.sep + "kart_core" + os.sep not in done.err
+        assert "1 failed" in done.out
+        assert "1 blocked" in done.out
+        assert "1 ran" in done.out
+        assert re.search(r"failed +failing\.Bad [0-9a-f]{32}: KeyError", done.out)
+        assert re.search(r"blocked +failing\.Above", done.out)
+
+    def test_missing_external_data_is_20(self, project):
+        project.write("failing.py", FAILING)
+        done = project.kart("run", "failing:Reader")
+        assert done.code == 20
+        assert "raw.txt" in done.out + done.err
+        assert "Traceback" not in done.err
+
+    def test_a_module_that_raises_shows_where(self, project):
+        project.write("broken.py", "def f():\n    return 1 / 0\n\nf()\n")
+        done = project.kart("run", "broken:Task")
+        assert done.code == 50
+        assert "broken.py" in done.err
+        assert "ZeroDivisionError" in done.err
+        assert "importlib" not in done.err
+        assert os.sep + "kart_core" + os.sep not in done.err
+
+    def test_control_c_ends_with_130_and_the_summary(self, project):
+        project.write("failing.py", FAILING)
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from kart_core.cli import main; main()", "run", "failing:Patient"],
+            cwd=project.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "interrupted" in out
+        assert "Traceback" not in err
+
+    def test_output_that_nobody_reads_is_no_error(self, pipeline):
+        command = f"{sys.executable} -c 'from kart_core.cli import main; main()' run --help | head -n 1"
+        done = subprocess.run(command, shell=True, cwd=pipeline.folder, capture_output=True, text=True, timeout=60)
+        assert done.stderr == ""
+
+    def test_an_output_that_cannot_show_a_letter_is_no_error(self, pipeline):
+        done = pipeline.shell(
+            "run", "pipeline:Numbers", "--workspace-directory", "größe", environment={"PYTHONIOENCODING": "ascii"}
+        )
+        assert done.code == 0, done.err
+        assert "gr\\xf6\\xdfe" in done.out
+
+
+class TestTerminals:
+    def test_on_a_terminal_a_bar_is_drawn_and_taken_away(self, pipeline):
+        leader, follower = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from kart_core.cli import main; main()", "run", "pipeline:Total"],
+            cwd=pipeline.folder,
+            stdout=subprocess.PIPE,
+            stderr=follower,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        )
+        os.close(follower)
+        drawn = b""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            drawn += part
+        os.close(leader)
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert b"pipeline.Numbers" in drawn
+        assert b"2/2" in drawn
+        assert b"\x1b[" in drawn
+        assert b"start  pipeline" not in drawn
+        assert b"2 ran" in out
+        assert b"\x1b[" not in out
+
+
+class TestSpeed:
+    HEAVY = ("numpy", "fsspec", "cattrs", "rich", "asyncio", "importlib.metadata")
+
+    def _imported(self, project, *words):
+        code = (
+            "import sys\n"
+            "from kart_core.cli import main\n"
+            "try:\n    main()\n"
+            "finally:\n    print('modules:', *sorted(sys.modules), file=sys.stderr)\n"
+        )
+        done = project.python("-c", code, *words)
+        assert done.code == 0, done.err
+        return done.err.rpartition("modules: ")[2].split()
+
+    def test_help_imports_nothing_that_it_does_not_need(self, project):
+        modules = self._imported(project, "--help")
+        assert "click" in modules
+        assert not {"attrs", "attr", "pluggy", "kart_core.task", *self.HEAVY} & set(modules)
+
+    def test_a_run_of_a_stored_result_imports_neither_numpy_nor_fsspec_nor_cattrs_nor_rich(self, pipeline):
+        assert pipeline.shell("run", "pipeline:Total", "--Numbers-n", "5").code == 0
+        modules = self._imported(pipeline, "run", "pipeline:Total", "--Numbers-n", "5")
+        assert not set(self.HEAVY) & set(modules)
+
+    @pytest.mark.parametrize(("words", "most"), [(["--help"], 0.150), (["run", "pipeline:Total"], 0.350)])
+    def test_it_starts_at_once(self, pipeline, words, most):
+        pipeline.shell("run", "pipeline:Total")
+        seconds = []
+        for _ in range(5):
+            started = time.perf_counter()
+            assert pipeline.shell(*words).code == 0
+            seconds.append(time.perf_counter() - started)
+        assert min(seconds) <= most

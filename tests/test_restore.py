@@ -1,0 +1,365 @@
+"""The promises of `restore`: a task is made anew from the record of its result, or what lacks is named."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import pytest
+
+import kart_core as kart
+from tests.conftest import Project
+
+pytestmark = pytest.mark.usefixtures("project")
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+@attrs.frozen
+class Range:
+    low: float
+    high: float = 1.0
+
+
+class Leaf(kart.TaskOnKart[int]):
+    i: int = 1
+
+    def run(self) -> int:
+        return self.i
+
+
+class Scalars(kart.TaskOnKart[str]):
+    flag: bool = False
+    count: int = 0
+    rate: float = 0.0
+    name: str = ""
+    data: bytes = b""
+    path: Path = Path()
+    day: date = date(2024, 1, 1)
+    moment: datetime = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    wait: timedelta = timedelta()
+    colour: Colour = Colour.RED
+    mode: Literal["fast", "good"] = "fast"
+    limit: int | None = None
+    either: int | str = 0
+    pair: tuple[int, str] = (0, "")
+    many: tuple[float, ...] = ()
+    items: list[int] = kart.parameter(factory=list)
+    table: dict[str, list[int]] = kart.parameter(factory=dict)
+    seen: frozenset[int] = frozenset()
+    range: Range = Range(0.0)
+
+    def run(self) -> str:
+        return self.name
+
+
+FULL = Scalars(
+    flag=True,
+    count=10**30,
+    rate=0.1,
+    name="ø\n🎉",
+    data=b"\x00\xff",
+    path=Path("a/b.csv"),
+    day=date(2025, 2, 3),
+    moment=datetime(2025, 2, 3, 4, 5, 6, 7, tzinfo=timezone(timedelta(hours=2))),
+    wait=timedelta(days=1, seconds=2, microseconds=3),
+    colour=Colour.BLUE,
+    mode="good",
+    limit=3,
+    either="3",
+    pair=(1, "a"),
+    many=(0.5, 1.0),
+    items=[1, 2],
+    table={"a": [1], "b": []},
+    seen=frozenset({1, 2}),
+    range=Range(0.25, high=0.75),
+)
+
+
+class Holder(kart.TaskOnKart[int]):
+    one: Leaf
+    many: list[Leaf] = kart.parameter(factory=list)
+    rest: tuple[Leaf, ...] = ()
+    named: Mapping[str, Leaf] = kart.parameter(factory=dict)
+    sequence: Sequence[Leaf] = ()
+    absent: Leaf | None = None
+    base: kart.TaskOnKart[int] | None = None
+
+    def run(self) -> int:
+        return self.load(self.one)
+
+
+class Quiet(kart.TaskOnKart[int]):
+    """Has parameters that take no part in its id."""
+
+    n: int
+    verbose: bool = kart.parameter(default=False, significant=False)
+    label: str = kart.parameter(significant=False)
+    beside: Leaf | None = kart.parameter(default=None, significant=False)
+
+    def run(self) -> int:
+        return self.n
+
+
+class Private(kart.TaskOnKart[int]):
+    n: int
+    hidden: str = kart.parameter(default="", private=True)
+    token: kart.Secret = kart.parameter(default=kart.Secret(""), significant=False, private=True)
+
+    def run(self) -> int:
+        return self.n
+
+
+class Chain(kart.TaskOnKart[int]):
+    i: int
+    before: Chain | None = None
+
+    def run(self) -> int:
+        return self.i
+
+
+class Data(kart.ExternalTask[str]):
+    name: str
+
+    def output(self) -> kart.Target:
+        return self.make_target(self.name, use_unique_id=False)
+
+
+class OfFile(kart.TaskOnKart[str]):
+    file: kart.File
+    data: Data
+
+    def run(self) -> str:
+        return self.file.read_text() + self.load(self.data)
+
+
+def restored(task: kart.TaskOnKart[Any], **where: Any) -> kart.TaskOnKart[Any]:
+    kart.build(task, return_value=False)
+    return type(task).restore(task.unique_id, **where)
+
+
+def held(task: kart.TaskOnKart[Any]) -> dict[str, Any]:
+    return {info.name: getattr(task, info.name) for info in attrs.fields(type(task))}
+
+
+# --- what comes back
+
+
+@pytest.mark.parametrize("task", [FULL, Scalars()], ids=["full", "defaults"])
+def test_a_task_comes_back_with_every_type_of_parameter(task: Scalars) -> None:
+    again = restored(task)
+    assert again == task
+    assert held(again) == held(task)
+    assert {name: type(value) for name, value in held(again).items()} == {n: type(v) for n, v in held(task).items()}
+
+
+def test_a_task_comes_back_with_the_tasks_that_it_holds() -> None:
+    task = Holder(
+        one=Leaf(i=1),
+        many=[Leaf(i=2), Leaf(i=3)],
+        rest=(Leaf(i=4),),
+        named={"a": Leaf(i=5)},
+        sequence=[Leaf(i=6), Leaf(i=7)],
+        absent=Leaf(i=8),
+        base=Chain(i=9),
+    )
+    again = restored(task)
+    assert again == task
+    assert {name: type(value) for name, value in held(again).items()} == {n: type(v) for n, v in held(task).items()}
+
+
+def test_a_restored_task_loads_and_is_complete() -> None:
+    again = restored(Holder(one=Leaf(i=3)))
+    assert isinstance(again, Holder)
+    assert again.complete()
+    assert kart.build(again) == 3
+    assert again.load(again.one) == 3
+
+
+def test_a_deep_graph_comes_back() -> None:
+    task = Chain(i=1)
+    for i in range(2, 1500):
+        task = Chain(i=i, before=task)
+    assert restored(task) == task
+
+
+def test_insignificant_values_come_back_as_the_record_has_them() -> None:
+    task = Quiet(n=1, verbose=True, label="first", beside=Leaf(i=5))
+    again = restored(task, workspace_directory=None)
+    assert isinstance(again, Quiet)
+    assert (again.verbose, again.label, again.beside) == (True, "first", Leaf(i=5))
+    assert again == task
+
+
+def test_of_two_tasks_of_one_id_the_one_that_ran_comes_back() -> None:
+    kart.build(Quiet(n=1, label="first"))
+    kart.build(Quiet(n=1, label="second"))
+    assert Quiet.restore(Quiet(n=1, label="").unique_id).label == "first"
+    kart.build(Quiet(n=1, label="third"), rerun=True)
+    assert Quiet.restore(Quiet(n=1, label="").unique_id).label == "third"
+
+
+def test_settings_of_the_task_come_back() -> None:
+    again = restored(Leaf(i=1, fix_random_seed_value=3, fail_on_empty_dump=True))
+    assert (again.fix_random_seed_value, again.fail_on_empty_dump) == (3, True)
+    assert again.fix_random_seed_methods == ("random.seed", "numpy.random.seed")
+
+
+def test_external_data_and_files_come_back() -> None:
+    Path("resources").mkdir()
+    Path("resources/data.txt").write_text("data")
+    Path("file.txt").write_text("file")
+    task = OfFile(file=kart.File("file.txt"), data=Data(name="data.txt"))
+    again = restored(task)
+    assert again == task
+    assert kart.build(again) == "filedata"
+
+
+# --- from another workspace, in another process
+
+
+def test_a_task_comes_back_from_a_custom_workspace() -> None:
+    kart.build(Holder(one=Leaf(i=3)), workspace_directory="custom")
+    unique_id = Holder(one=Leaf(i=3)).unique_id
+    with pytest.raises(kart.MissingDataError, match="resources"):
+        Holder.restore(unique_id)
+    again = Holder.restore(unique_id, workspace_directory="custom")
+    assert again.workspace_directory == "custom"
+    assert again.one.workspace_directory == "custom"
+    assert again.complete()
+    assert again.load(again.one) == 3
+
+
+def test_a_task_comes_back_from_the_workspace_of_its_class() -> None:
+    class Elsewhere(kart.TaskOnKart[int]):
+        workspace_directory: str = "elsewhere"
+
+        def run(self) -> int:
+            return 1
+
+    assert restored(Elsewhere()).complete()
+
+
+def test_a_task_comes_back_from_memory() -> None:
+    kart.build(FULL, workspace_directory="memory://restore")
+    again = Scalars.restore(FULL.unique_id, workspace_directory="memory://restore")
+    assert again.unique_id == FULL.unique_id
+    assert held(again) == held(FULL)
+
+
+def test_a_task_comes_back_in_another_process(pipeline: Project) -> None:
+    assert pipeline.python("pipeline.py", "Total", "--Numbers-n", "5").code == 0
+    [path] = (pipeline.folder / "resources/.kart/records/pipeline.Total").iterdir()
+    code = f"import pipeline; task = pipeline.Total.restore({path.stem!r}); print(task.numbers.n, task.complete())"
+    assert pipeline.python("-c", code).out.split() == ["5", "True"]
+
+
+# --- what does not come back is named
+
+
+def test_an_unknown_id_is_named_with_its_class_and_workspace() -> None:
+    with pytest.raises(kart.MissingDataError, match=r"Leaf.*0123.*resources"):
+        Leaf.restore("0123" * 8)
+
+
+def test_an_id_of_another_class_is_not_found() -> None:
+    kart.build(Leaf(i=1))
+    with pytest.raises(kart.MissingDataError, match="Chain"):
+        Chain.restore(Leaf(i=1).unique_id)
+
+
+def test_a_private_parameter_is_in_no_record_and_is_named() -> None:
+    kart.build(Private(n=1, hidden="open sesame"))
+    assert "open sesame" not in "".join(path.read_text() for path in Path("resources/.kart").rglob("*.json*"))
+    with pytest.raises(kart.MissingDataError, match=r"Private\.hidden"):
+        Private.restore(Private(n=1, hidden="open sesame").unique_id)
+
+
+class Strange:
+    """A type that no record can hold."""
+
+
+class Strangers(kart.TaskOnKart[int]):
+    n: int
+    strange: Any = kart.parameter(default=None, significant=False)
+
+    def run(self) -> int:
+        return self.n
+
+
+def test_an_insignificant_value_that_no_record_can_hold_comes_back_as_its_default_and_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Loose(kart.TaskOnKart[int]):
+        n: int
+        callback: Any = kart.parameter(default=None, significant=False, private=True)
+
+        def run(self) -> int:
+            return self.n
+
+    assert restored(Loose(n=1, callback=print)) == Loose(n=1)
+    assert "Loose.callback" in caplog.text
+
+
+def test_a_required_task_that_is_not_stored_any_more_is_named() -> None:
+    kart.build(Holder(one=Leaf(i=3)))
+    os.unlink(f"resources/.kart/records/{Leaf.__module__}.Leaf/{Leaf(i=3).unique_id}.json")
+    with pytest.raises(kart.MissingDataError, match=Leaf(i=3).unique_id):
+        Holder.restore(Holder(one=Leaf(i=3)).unique_id)
+
+
+def test_a_task_whose_class_has_changed_is_named(project: Project) -> None:
+    source = "import kart_core as kart\nclass Changes(kart.TaskOnKart[int], version={}):\n    def run(self): return 1\n"
+    project.write("changes.py", source.format(1))
+    done = project.python(
+        "-c", "import changes, kart_core; t = changes.Changes(); kart_core.build(t); print(t.unique_id)"
+    )
+    project.write("changes.py", source.format(22))
+    code = f"import changes; changes.Changes.restore({done.out.strip()!r})"
+    again = project.python("-c", code)
+    assert again.code == 1
+    assert "MissingDataError" in again.err
+    assert done.out.strip() in again.err
+
+
+def test_a_required_class_that_is_gone_is_named(project: Project) -> None:
+    source = (
+        "import kart_core as kart\n"
+        "class Gone(kart.TaskOnKart[int]):\n    def run(self): return 1\n"
+        "class Stays(kart.TaskOnKart[int]):\n    task: kart.TaskOnKart[int]\n    def run(self): return 1\n"
+    )
+    project.write("gone.py", source)
+    make = "import gone, kart_core; t = gone.Stays(task=gone.Gone()); kart_core.build(t); print(t.unique_id)"
+    unique_id = project.python("-c", make).out.strip()
+    project.write("gone.py", source.replace("class Gone", "class Other"))
+    again = project.python("-c", f"import gone; gone.Stays.restore({unique_id!r})")
+    assert "MissingDataError" in again.err
+    assert "Gone" in again.err
+
+
+def test_a_damaged_record_is_an_error_that_names_it() -> None:
+    kart.build(Leaf(i=3))
+    path = Path(f"resources/.kart/records/{Leaf.__module__}.Leaf/{Leaf(i=3).unique_id}.json")
+    found = json.loads(path.read_text())
+    for damaged in ("{", "[]", "", json.dumps({**found, "parameters": [1]})):
+        path.write_text(damaged)
+        with pytest.raises(kart.CorruptResultError, match=path.name):
+            Leaf.restore(Leaf(i=3).unique_id)
+
+
+def test_a_parameter_that_does_not_fit_its_type_any_more_is_named() -> None:
+    kart.build(Leaf(i=3))
+    path = Path(f"resources/.kart/records/{Leaf.__module__}.Leaf/{Leaf(i=3).unique_id}.json")
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({**found, "parameters": {"i": "three"}}))
+    with pytest.raises(kart.MissingDataError, match=r"Leaf\.i"):
+        Leaf.restore(Leaf(i=3).unique_id)
