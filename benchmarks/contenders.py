@@ -84,6 +84,9 @@ def _fan_out(folder: Path, turn: int) -> Iterator[Measurement]:
         yield Measurement("fan-out, leaves stored", name, [*run, str(WARM), *options], total + WARM)
         if name == "kart":  # in the same folder: the leaves are stored
             yield Measurement("fan-out, leaves stored", "kart, only requires", [*run, str(WARM), "requires"], WARM)
+            one = [python(environment), str(CASES / script), place + "_one", "1"]
+            stored = [*one, str(COLD), "requires"]
+            yield Measurement("one leaf, stored", name, [*one, str(WARM), "requires"], WARM, prepare=[stored])
 
 
 def _small() -> Iterator[Measurement]:

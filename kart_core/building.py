@@ -24,7 +24,7 @@ from kart_core.planning import Plan, make_plan
 from kart_core.plugin import Event, Plugin
 from kart_core.records import workspace_of
 from kart_core.seeding import Generators
-from kart_core.target import flatten
+from kart_core.target import declared, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -158,7 +158,7 @@ class Session:
         outcome = Outcome()
         interrupted = False
         told = _Told(run, plan, [*self._listen, *host.current().listeners()])
-        with Generators() as generators:
+        with Generators(needed=bool(plan.to_run)) as generators:
             _check_seeds(plan, generators)
             worker = Worker(run, generators, self._build_inside, told.progressed if told.listeners else None)
             executor = _executor(self.settings.executor)
@@ -177,7 +177,7 @@ class Session:
             blocked=[node.task for node in outcome.blocked],
             unfinished=[node.task for node in unfinished(plan, outcome)],
             seconds=time.perf_counter() - clock,
-            paths={t: [target.url for target in flatten(t.output(), t).values()] for t in self.tasks},
+            paths={t: [target.url for target in flatten(declared(t), t).values()] for t in self.tasks},
             interrupted=interrupted,
         )
         told.run_finished(report)
@@ -211,14 +211,16 @@ def _executor(name: str) -> Any:
 
 
 def _check_seeds(plan: Plan, generators: Generators) -> None:
-    checked: set[tuple[str, ...]] = set()
+    """Makes sure, before anything runs, that the seeding methods that somebody named can be called."""
+    seen: set[type[Any]] = set()
     for node in plan.nodes:
-        if node.action == "run":
-            task = node.task
-            methods = tuple(task.fix_random_seed_methods)
-            if methods not in checked and _names_methods(task):
-                checked.add(methods)
-                generators.check(methods, True, task)
+        task = node.task
+        if node.action != "run" or (type(task) in seen and not task._kart_given):
+            continue
+        if not task._kart_given:
+            seen.add(type(task))
+        if _names_methods(task):
+            generators.check(node.resolved.methods, True, task)
 
 
 def _names_methods(task: AnyTask) -> bool:
@@ -234,6 +236,7 @@ class _Told(Listener):
         self.listeners = listeners
         self._run = run
         self._plan = plan
+        self._debugging = _log.isEnabledFor(logging.DEBUG)
         runs = plan.to_run
         self._journal = Journal(workspace_of(runs[-1].task), run) if runs else None
         self._counts = {"run": len(runs), "reused": len(plan.reused), "missing": len(plan.missing)}
@@ -247,7 +250,8 @@ class _Told(Listener):
                 self._tell(Event("task_reused", self._run, time.time(), node.name, node.unique_id))
 
     def started(self, node: Node) -> None:
-        _log.debug("%r runs: %s", node.task, node.reason)
+        if self._debugging:
+            _log.debug("%r runs: %s", node.task, node.reason)
         if self.listeners:
             self._tell(Event("task_started", self._run, time.time(), node.name, node.unique_id))
 
@@ -258,7 +262,7 @@ class _Told(Listener):
 
     def finished(self, node: Node, seconds: float) -> None:
         if self._journal is not None:
-            self._journal.task("task_finished", node.name, node.unique_id, seconds)
+            self._journal.task("task_finished", node.resolved.name, node.task.unique_id, seconds)
         if self.listeners:
             self._tell(Event("task_finished", self._run, time.time(), node.name, node.unique_id, seconds))
 
@@ -397,7 +401,9 @@ def build(
     plugins: Sequence[type[Plugin] | Plugin] = ...,
     executor: str = ...,
 ) -> None: ...
-def build(*tasks: TaskOnKart[Any], return_value: bool = True, **settings: Any) -> Any:
+def build(  # noqa: D417 - the settings are told one by one
+    *tasks: TaskOnKart[Any], return_value: bool = True, **settings: Any
+) -> Any:
     """Runs what is missing of some tasks and of all that they require, and gives back their results.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kart_core.identity import identity, required_tasks
 from kart_core.records import Record, fetch, record_path
 from kart_core.resolved import Resolved, resolved
-from kart_core.target import Target, flatten
+from kart_core.target import Target, declared, flatten
 from kart_core.workspace import Workspace, guarded
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[Seen
         if here.serializer is not None:
             questions.ask(i, here.workspace, f"{here.result_path}_{ids[i]}.pkl")
         else:
-            targets[i] = list(flatten(tasks[i].output(), tasks[i]).values())
+            targets[i] = list(flatten(declared(tasks[i]), tasks[i]).values())
             for target in targets[i]:
                 questions.ask(i, here.workspace, target.path)
     for i, stat in questions.answers():
@@ -131,7 +131,8 @@ def _other_input(task: AnyTask, workspace: Workspace) -> str | None:
 
 def is_complete(root: AnyTask) -> bool:
     """Whether the task's result is stored, and whatever its settings ask for besides."""
-    pending, seen = [root], {identity(root)}
+    pending: list[AnyTask] = [root]
+    seen = {identity(root)}
     everything = False
     while pending:
         level, pending = pending, []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import xxhash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from kart_core.plugin import Store
 
@@ -78,8 +78,13 @@ def _new_file(directory: str) -> tuple[int, str]:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666), path
 
 
-class _Spool(io.RawIOBase):
-    """A file to write to that hashes what passes and leaves memory when it grows."""
+class _Spool:
+    """A file to write to that hashes what passes and leaves memory when it grows.
+
+    It is no `io.RawIOBase`: making and closing one takes longer than pickling a small value.
+    """
+
+    __slots__ = ("_directory", "_file", "_hash", "_parts", "closed", "path", "size")
 
     def __init__(self, directory: Callable[[], str]) -> None:
         self._directory = directory
@@ -88,9 +93,32 @@ class _Spool(io.RawIOBase):
         self._hash: Any = None
         self.size = 0
         self.path: str | None = None
+        self.closed = False
 
     def writable(self) -> bool:
         return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def close(self) -> None:
+        """The content is taken whether the serializer closes its file or not."""
+
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """As `close`."""
+
+    def writelines(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self.write(line)
 
     def tell(self) -> int:
         return self.size

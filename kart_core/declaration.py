@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -13,11 +14,12 @@ from kart_core import code
 from kart_core.errors import ParameterError
 from kart_core.frozen import freeze
 from kart_core.naming import module_name, qualified_name
+from kart_core.nested import is_sequence
 from kart_core.parameters import checker, scalar_type
 from kart_core.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 RESERVED: Final = frozenset(
     {
@@ -84,14 +86,14 @@ class Policy:
 class Slot:
     """One parameter as construction uses it: flat, and quick to walk."""
 
-    __slots__ = ("check", "exact", "info", "key", "name", "omit_default", "significant")
+    __slots__ = ("as_json", "check", "exact", "info", "key", "name", "omit_default", "significant")
 
     def __init__(self, info: ParameterInfo) -> None:
         self.info = info
         self.name = info.name
         encoded = info.name.encode()
         self.key = b"%d:%b" % (len(encoded), encoded)
-        # float is left to the checker: NaN and whole numbers are its business.
+        self.as_json = "" if info.private else json.dumps(info.name, ensure_ascii=False) + ":"
         self.exact = scalar_type(info.annotation)
         self.check = checker(info.annotation)
         self.significant = info.significant
@@ -161,11 +163,26 @@ def declare(cls: type[Any], keywords: Mapping[str, Any]) -> None:
     for name in annotated:
         if name in body and name not in settings and "ClassVar" not in str(annotated[name]):
             _freeze_default(cls, name, body[name])
-    attrs.define(cls, init=False, eq=False, order=False, repr=False, slots=False, frozen=False, match_args=False)
+    attrs.define(
+        cls,
+        init=False,
+        eq=False,
+        order=False,
+        repr=False,
+        slots=False,
+        frozen=False,
+        match_args=False,
+        field_transformer=_under_their_names,
+    )
     # attrs leaves an annotated default on the class only where it has none; what is left hides nothing.
     type.__setattr__(cls, "_kart_settings", settings)
     type.__setattr__(cls, "_kart_policy", _policy(cls, keywords))
     code.remember(cls.__module__)
+
+
+def _under_their_names(_cls: type, fields: list[Any]) -> list[Any]:
+    # attrs takes leading underscores off, and then has two arguments `n` for `_n` and `n`.
+    return [field.evolve(alias=field.name) for field in fields]
 
 
 def field_options(
@@ -201,7 +218,7 @@ def _refuse_foreign(cls: type, name: str, value: Any) -> None:
     )
 
 
-def _refuse_unannotated(cls: type, name: str, value: Any) -> None:
+def _refuse_unannotated(cls: type, name: str, value: object) -> None:
     _refuse_foreign(cls, name, value)
     written = name.removeprefix(f"_{cls.__name__.lstrip('_')}") if name.startswith("_") else name
     if isinstance(value, _field_maker()):
@@ -217,7 +234,8 @@ def _refuse_unannotated(cls: type, name: str, value: Any) -> None:
     kind = "None" if value is None else type(value).__name__
     if any(name in _annotated(base) for base in cls.__mro__[1:]):
         raise ParameterError(
-            f"{cls.__qualname__} gives {written!r} a new default without its type; write `{written}: {kind} = {value!r}`"
+            f"{cls.__qualname__} gives {written!r} a new default without its type; "
+            f"write `{written}: {kind} = {value!r}`"
         )
     raise ParameterError(
         f"{written!r} of {cls.__qualname__} looks like a parameter but has no annotation; write "
@@ -233,8 +251,8 @@ def _freeze_default(cls: type[Any], name: str, value: Any) -> None:
         )
 
 
-def _field_maker() -> type:
-    return type(attrs.field())
+def _field_maker() -> type[Any]:
+    return cast("type[Any]", type(attrs.field()))
 
 
 # --- collecting -------------------------------------------------------------------------
@@ -244,7 +262,7 @@ def _annotated(cls: type) -> Mapping[str, Any]:
     if sys.version_info >= (3, 14):  # the class body holds no __annotations__ there, and names may not exist yet
         import annotationlib  # pyright: ignore[reportMissingImports, reportUnreachable]
 
-        return annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)  # pyright: ignore
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
     return inspect.get_annotations(cls)
 
 
@@ -289,7 +307,7 @@ def _policy(cls: type[Any], keywords: Mapping[str, Any]) -> Policy:
     given = dict(keywords)
     if "uses" in given:
         uses = given["uses"]
-        given["uses"] = inherited.uses + (tuple(uses) if isinstance(uses, (tuple, list)) else (uses,))
+        given["uses"] = inherited.uses + (tuple(uses) if is_sequence(uses) else (uses,))
     for name, kinds in (("version", (int, str)), ("namespace", (str,)), ("retries", (int,)), ("priority", (int,))):
         value = given.get(name)
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
@@ -318,7 +336,7 @@ def _infos(cls: type[Any]) -> Iterator[ParameterInfo]:
                 continue
         options: Options = attribute.metadata.get(_METADATA, Options())
         default: Any = attribute.default
-        if isinstance(default, attrs.Factory):  # pyright: ignore
+        if isinstance(default, cast("type[Any]", attrs.Factory)):  # a class at run time, a function to type checkers
             default = default.factory()
         yield ParameterInfo(attribute.name, _resolve(owner, attribute.type), default, options)
 
@@ -335,6 +353,13 @@ def _resolve(owner: type, annotation: Any) -> Any:
         return annotation
 
 
-def parameters_of(cls: type[Any]) -> Sequence[ParameterInfo]:
-    """The parameters of a task class in the order of their declaration."""
-    return shape_of(cls).infos
+def classes_beside(cls: type[Any]) -> Iterator[type[Any]]:
+    """Every task class that is loaded, found by asking the root of a task class for its subclasses."""
+    pending = next(base for base in cls.__mro__ if "_kart_is_task" in base.__dict__).__subclasses__()
+    seen: set[type[Any]] = set()
+    while pending:
+        found = pending.pop(0)
+        if found not in seen:
+            seen.add(found)
+            yield found
+            pending.extend(found.__subclasses__())

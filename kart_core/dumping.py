@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kart_core import content, running
 from kart_core.errors import KartError, ParameterError, SerializationError
-from kart_core.nested import is_mapping
+from kart_core.nested import is_iterator, is_mapping, is_sequence
 from kart_core.target import Target, flatten
 from kart_core.workspace import storage_error
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
+
     from kart_core.running import Attempt
     from kart_core.task import TaskOnKart
 
@@ -54,9 +55,9 @@ def _spread(attempt: Attempt, structure: Any, value: Any, name: str) -> None:
             raise _unlike(attempt.task, f"a mapping with the keys {sorted(map(str, structure))}", value, name)
         pairs = [(structure[key], value[key], str(key)) for key in structure]
     else:
-        if not isinstance(value, (list, tuple)) or len(value) != len(structure):  # pyright: ignore
+        if not is_sequence(value) or len(value) != len(structure):
             raise _unlike(attempt.task, f"{len(structure)} values in a list or tuple", value, name)
-        pairs = [(part, item, str(i)) for i, (part, item) in enumerate(zip(structure, value, strict=True))]  # pyright: ignore
+        pairs = [(part, item, str(i)) for i, (part, item) in enumerate(zip(structure, value, strict=True))]
     for part, item, key in pairs:
         _spread(attempt, part, item, f"{name}.{key}" if name else key)
 
@@ -64,8 +65,8 @@ def _spread(attempt: Attempt, structure: Any, value: Any, name: str) -> None:
 def _unlike(task: AnyTask, expected: str, value: object, name: str) -> ParameterError:
     place = f" at {name!r}" if name else ""
     return ParameterError(
-        f"{task!r} declares several outputs{place} and so dumps {expected}; it was given a {type(value).__name__}; dump "
-        "one by one with self.dump(value, 'name')"
+        f"{task!r} declares several outputs{place} and so dumps {expected}; it was given a {type(value).__name__}; "
+        "dump one by one with self.dump(value, 'name')"
     )
 
 
@@ -74,8 +75,8 @@ def _stage(attempt: Attempt, target: Target, value: Any) -> None:
     serializer = target.serializer
     if attempt.resolved.fail_on_empty and is_empty(value):
         raise SerializationError(
-            f"{task!r} dumped an empty {type(value).__name__} to {target.path}, and fail_on_empty_dump is set; look at its "
-            "input, or switch the setting off"
+            f"{task!r} dumped an empty {type(value).__name__} to {target.path}, and fail_on_empty_dump is set; look at "
+            "its input, or switch the setting off"
         )
 
     def directory() -> str:
@@ -88,7 +89,7 @@ def _stage(attempt: Attempt, target: Target, value: Any) -> None:
     except OSError as error:
         raise storage_error(target.workspace, target.path, error) from error
     except (TypeError, ValueError, OverflowError, AttributeError, RecursionError, pickle.PicklingError) as error:
-        if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
+        if is_iterator(value) and type(value).__module__ in ("builtins", "itertools"):
             raise  # what the user's own generator raised
         raise running.no_representation(target, value, error) from error
     attempt.stage(target, made)
@@ -114,6 +115,6 @@ def is_empty(value: object) -> bool:
     if isinstance(empty, bool):
         return empty
     try:
-        return len(value) == 0  # type: ignore[arg-type]
+        return len(cast("Sized", value)) == 0
     except TypeError:
         return False

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kart_core.content import Content
 from kart_core.errors import MissingDataError
+from kart_core.nested import is_mapping
 from kart_core.parameters import ParameterFault, register
 
 # The digests that were found, by path, size and modification time in nanoseconds.
@@ -97,10 +98,10 @@ class File(os.PathLike[str]):
 def _from_data(value: object, annotation: Any) -> object:  # noqa: ARG001
     if isinstance(value, File):
         return value
-    if isinstance(value, dict) and set(value) == {"file"}:  # pyright: ignore
-        value = value["file"]  # pyright: ignore
+    if is_mapping(value) and set(value) == {"file"}:
+        value = value["file"]
     if not isinstance(value, str) or not value:
-        raise ParameterFault("the path of a file", repr(value), kind=type(value).__name__)  # pyright: ignore
+        raise ParameterFault("the path of a file", repr(value), kind=type(value).__name__)
     return File(value)
 
 

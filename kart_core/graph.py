@@ -94,13 +94,13 @@ def _merge(node: Node, task: AnyTask) -> None:
     first = node.task
     if type(first) is not type(task):
         raise GraphError(
-            f"two classes named {node.name} have the same id {task.unique_id}: one module was loaded twice, or two classes "
-            "share a namespace; import it once, or give one another name or namespace"
+            f"two classes named {node.name} have the same id {task.unique_id}: one module was loaded twice, or two "
+            "classes share a namespace; import it once, or give one another name or namespace"
         )
     here, there = node.resolved.workspace, resolved(task).workspace
     if here is not there:
         raise GraphError(
-            f"{task!r} is in this graph twice, once with the workspace {here.url} and once with {there.url}; give both the "
-            "same workspace_directory"
+            f"{task!r} is in this graph twice, once with the workspace {here.url} and once with {there.url}; give both "
+            "the same workspace_directory"
         )
     node.rerun = node.rerun or resolved(task).rerun

@@ -10,24 +10,25 @@ overridden, or where that holds for a task further up.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakValueDictionary
 
 from kart_core import code, config
-from kart_core.declaration import MISSING, Shape, Slot, shape_of
+from kart_core.declaration import MISSING, Shape, Slot, classes_beside, shape_of
 from kart_core.digest import blake2b
 from kart_core.encoding import SCALARS, EncodingError, encode
-from kart_core.errors import ConfigError, GraphError, IdentityError, ParameterError
+from kart_core.errors import ConfigError, GraphError, IdentityError, KartError, ParameterError
 from kart_core.frozen import freeze
 from kart_core.naming import qualified_name
-from kart_core.nested import is_items, is_mapping, is_task
-from kart_core.parameters import ParameterFault, checker, describe
+from kart_core.nested import is_items, is_mapping, is_named_tuple, is_sequence, is_task
+from kart_core.parameters import ParameterFault, checker, describe, scalar_type
 from kart_core.settings import DEFAULT_SEED_METHODS, SETTINGS, check_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kart_core.config import Config
+    from kart_core.plugin import Secret
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -68,7 +69,9 @@ class State:
         self.resolved: Any = None  # see kart_core.resolved
         faults = list(config_faults(shape, conf))
         if faults:
-            others = (f for c in _loaded_task_classes() if c is not shape.cls for f in config_faults(shape_of(c), conf))
+            others = (
+                f for c in classes_beside(shape.cls) if c is not shape.cls for f in config_faults(shape_of(c), conf)
+            )
             raise ConfigError("\n".join(dict.fromkeys([*faults, *others])))
         self.values: dict[str, Any] = {slot.name: _default(shape, slot, conf) for slot in shape.slots}
         self.encodings: dict[str, bytes | None] = {
@@ -163,10 +166,16 @@ def _encode(shape: Shape, slot: Slot, value: object, children: list[AnyTask]) ->
             children.append(value)
             return b"T" + value._kart_digest
         if type(value).__name__ == "Secret" and not slot.significant:
-            return b"S" + blake2b(value.reveal().encode()).digest()  # pyright: ignore
+            return b"S" + blake2b(cast("Secret", value).reveal().encode()).digest()
         return _known(value)
 
-    return _encode_with(shape, slot.name, value, special)
+    try:
+        return _encode_with(shape, slot.name, value, special)
+    except IdentityError:
+        if slot.significant or holds_task(value):
+            raise
+        # What enters no id may be anything, a logger or a lambda: tasks are equal where they hold the same object.
+        return b"I%x;" % id(value)
 
 
 def _encode_with(shape: Shape, name: str, value: object, special: Callable[[object], bytes | None]) -> bytes:
@@ -213,7 +222,7 @@ def check_setting(owner: str, name: str, value: Any) -> Any:
         ParameterError: if it is of the wrong type.
     """
     if name == "workspace_directory" and isinstance(value, os.PathLike):
-        value = os.fspath(value)  # pyright: ignore
+        value = os.fspath(cast("os.PathLike[str]", value))
     try:
         value = checker(SETTINGS[name].annotation)(value)
     except ParameterFault as fault:
@@ -296,12 +305,14 @@ def _checked_default(shape: Shape, slot: Slot) -> Any:
 
 
 def _convert(value: object, annotation: Any, text: bool) -> Any:
+    if not text and type(value) is scalar_type(annotation):
+        return value  # most settings are; the converters need not be imported for them
     from kart_core.parameters import parse_text, structure
 
     return parse_text(value, annotation) if text and isinstance(value, str) else structure(value, annotation)
 
 
-def _ahead(slot: Slot, value: Any) -> bytes | None:
+def _ahead(slot: Slot, value: object) -> bytes | None:
     encode_scalar = SCALARS.get(type(value))
     if encode_scalar is None:
         return None
@@ -337,7 +348,7 @@ def _suffix(shape: Shape, settings: Mapping[str, Any]) -> bytes:
 def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
     """What is wrong in the sections of the configuration that speak of a task class: a sentence for each fault."""
     for section in shape.sections:
-        own = [s for s in _loaded_shapes_named(section)] if section != "TaskOnKart" else []
+        own = _shapes_named(section, shape.cls) if section != "TaskOnKart" else []
         known = {*SETTINGS, "namespace", *(name for s in own for name in s.by_name)}
         for key, found in conf.section(section).items():
             if key not in known:
@@ -360,15 +371,9 @@ def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
                     yield f"{found.source}: given {fault.given}, but it takes {fault.expected}"
 
 
-def _loaded_shapes_named(section: str) -> Sequence[Shape]:
+def _shapes_named(section: str, beside: type[Any]) -> list[Shape]:
     # The name first: the shape of a class may be in the making, by a default that makes a task.
-    return [shape_of(c) for c in _loaded_task_classes() if section in (c.__name__, qualified_name(c))]
-
-
-def _loaded_task_classes() -> Iterator[type[AnyTask]]:
-    from kart_core.task import task_classes
-
-    return task_classes()
+    return [shape_of(c) for c in classes_beside(beside) if section in (c.__name__, qualified_name(c))]
 
 
 # --- unique ids -------------------------------------------------------------------------
@@ -377,7 +382,10 @@ _memo: tuple[Config | None, WeakValueDictionary[tuple[type, bytes], AnyTask]] = 
 
 
 def canonical(task: AnyTask) -> AnyTask:
-    """The first of the equal tasks that were asked for under this configuration: what is found out once is kept there."""
+    """The first of the equal tasks that were asked for under this configuration.
+
+    What is found out of a task once is kept there.
+    """
     global _memo
     conf = config.current()
     if _memo[0] is not conf:
@@ -391,9 +399,18 @@ def requirements(task: AnyTask) -> Any:
     if "_kart_requires" not in held:
         first = canonical(task)
         if "_kart_requires" not in first.__dict__:
-            first.__dict__["_kart_requires"] = freeze(first.requires())
+            first.__dict__["_kart_requires"] = _asked(first)
         held["_kart_requires"] = first.__dict__["_kart_requires"]
     return held["_kart_requires"]
+
+
+def _asked(task: AnyTask) -> Any:
+    try:
+        return freeze(task.requires())
+    except KartError:
+        raise
+    except Exception as error:
+        raise GraphError(f"requires() of {task!r} raised {type(error).__name__}: {error}; correct it there") from error
 
 
 def required_tasks(task: AnyTask) -> tuple[AnyTask, ...]:
@@ -425,7 +442,8 @@ def tasks_in(structure: Any, owner: AnyTask) -> Iterator[AnyTask]:
             pending.extend(reversed(list(value)))
         else:
             raise GraphError(
-                f"requires() of {owner!r} gave a {type(value).__name__}; give a task, or a list, tuple or mapping of tasks"
+                f"requires() of {owner!r} gave a {type(value).__name__}; "
+                "give a task, or a list, tuple or mapping of tasks"
             )
 
 
@@ -509,14 +527,12 @@ def significant_part(value: Any) -> Any:
     """The value without the tasks that do not count for ids; `MISSING` where it is such a task itself."""
     if is_task(value):
         return MISSING if value._kart_insignificant else value
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # pyright: ignore
+    if is_named_tuple(value):
         # A named tuple keeps its length: what does not count becomes None.
-        parts = [significant_part(v) for v in value]  # pyright: ignore
-        return type(value)._make(None if v is MISSING else v for v in parts)  # pyright: ignore
+        return value._make(None if v is MISSING else v for v in map(significant_part, value))
     if is_items(value):
         kept = [v for v in map(significant_part, value) if v is not MISSING]
-        kind = type(value) if type(value) in (tuple, set, frozenset) else list
-        return kind(kept)
+        return cast("Any", type(value))(kept) if type(value) in (tuple, set, frozenset) else kept
     if is_mapping(value):
         kept = {k: significant_part(v) for k, v in value.items()}
         return {k: v for k, v in kept.items() if v is not MISSING}
@@ -530,13 +546,13 @@ def _required_by_fields(task: AnyTask) -> bool:
     if is_mapping(required):
         return dict(required) == fields
     held = list(fields.values())
-    if isinstance(required, (list, tuple)):
-        return list(required) == held or (len(held) == 1 and _as_list(required) == _as_list(held[0]))  # pyright: ignore
+    if is_sequence(required):
+        return list(required) == held or (len(held) == 1 and _as_list(required) == _as_list(held[0]))
     return [required] == held or (required is None and not held)
 
 
 def _as_list(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value  # pyright: ignore
+    return list(value) if is_sequence(value) else value
 
 
 def fields_with_tasks(task: AnyTask) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from kart_core import running
 from kart_core.content import digest_of
 from kart_core.errors import CorruptResultError, MissingDataError, ParameterError
-from kart_core.identity import requirements
+from kart_core.identity import required_tasks, requirements
 from kart_core.nested import is_items, is_mapping, is_task
 from kart_core.records import Output, forget, written
 from kart_core.resolved import Resolved, resolved
-from kart_core.target import Target, flatten, shaped_like
+from kart_core.target import Target, declared, flatten, shaped_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +35,8 @@ def load_parts(owner: AnyTask, wanted: Any) -> Iterator[Any]:
     if is_task(wanted):
         return _parts_of(wanted)
     if isinstance(wanted, Target):
-        return wanted.read_parts(None)
+        maker = _maker(owner, wanted)
+        return wanted.read_parts(None) if maker is None else _parts_of_target(maker, wanted)
     items = list(wanted.values()) if is_mapping(wanted) else list(wanted)
     return (_values(owner, item) for item in items)
 
@@ -61,7 +62,8 @@ def _values(owner: AnyTask, wanted: Any) -> Any:
     if is_task(wanted):
         return value_of(wanted)
     if isinstance(wanted, Target):
-        return wanted.read(_expected(wanted))
+        maker = _maker(owner, wanted)
+        return wanted.read(None) if maker is None else _checked(maker, wanted)
     if is_mapping(wanted):
         return {key: _values(owner, item) for key, item in wanted.items()}
     if is_items(wanted):
@@ -72,8 +74,11 @@ def _values(owner: AnyTask, wanted: Any) -> Any:
     )
 
 
-def _expected(target: Target) -> Output | None:
-    """What the running task itself, or nobody, says of a target that was named directly."""
+def _maker(owner: AnyTask, target: Target) -> AnyTask | None:
+    """The task, the owner or one that it requires, that makes a target which was named directly."""
+    for task in (*required_tasks(owner), owner):
+        if task._kart_recorded and target in flatten(declared(task), task).values():
+            return task
     return None
 
 
@@ -86,12 +91,17 @@ def value_of(task: AnyTask) -> Any:
     """
     if task._kart_wraps:
         return None
-    here, unique_id = resolved(task), task.unique_id
-    structure = here.output(task, unique_id)
+    structure = resolved(task).output(task, task.unique_id)
     if not task._kart_recorded:
         value = shaped_like(structure, lambda target: target.read(None))
         _note(task, None, structure)
         return value
+    return _checked(task, structure)
+
+
+def _checked(task: AnyTask, structure: Any) -> Any:
+    """The values of all or some of a task's targets, held against its record."""
+    here, unique_id = resolved(task), task.unique_id
     while True:
         attempt, outputs = _written(task, here, unique_id)
         try:
@@ -110,19 +120,27 @@ def value_of(task: AnyTask) -> Any:
 
 
 def _parts_of(task: AnyTask) -> Iterator[Any]:
-    structure = task.output()
+    structure = declared(task)
     if not isinstance(structure, Target):
-        yield from (target.read(None) for target in flatten(structure, task).values())
-        return
-    expected = None
-    if task._kart_recorded:
-        here = resolved(task)
-        attempt, outputs = _written(task, here, task.unique_id)
-        expected = _of({output.path: output for output in outputs}, structure, task)
-        _note(task, attempt, outputs)
+        if task._kart_recorded:
+            yield from (_checked(task, target) for target in flatten(structure, task).values())
+        else:
+            _note(task, None, structure)
+            yield from (target.read(None) for target in flatten(structure, task).values())
+    elif task._kart_recorded:
+        yield from _parts_of_target(task, structure)
     else:
         _note(task, None, structure)
-    yield from structure.read_parts(expected)
+        yield from structure.read_parts(None)
+
+
+def _parts_of_target(task: AnyTask, target: Target) -> Iterator[Any]:
+    here = resolved(task)
+    # What is remembered here may have been renewed by another process, and the first part may not wait for the last.
+    forget(here.workspace, here.record_path(task.unique_id))
+    attempt, outputs = _written(task, here, task.unique_id)
+    _note(task, attempt, outputs)
+    yield from target.read_parts(_of({output.path: output for output in outputs}, target, task))
 
 
 def _written(task: AnyTask, here: Resolved, unique_id: str) -> tuple[str, tuple[Output, ...]]:
@@ -136,7 +154,8 @@ def _of(by_path: Mapping[str, Output], target: Target, task: AnyTask) -> Output:
     output = by_path.get(target.path)
     if output is None:
         raise MissingDataError(
-            f"the record of {task!r} does not speak of {target.path}: its output() was changed; build it again with rerun"
+            f"the record of {task!r} does not speak of {target.path}: its output() was changed; "
+            "build it again with rerun"
         )
     return output
 
@@ -162,7 +181,7 @@ def _marks(task: AnyTask, structure: Any) -> str:
 def digest_now(task: AnyTask) -> str | None:
     """The digest of what is stored of a task now; None where nothing is."""
     if not task._kart_recorded:
-        return _marks(task, task.output())
+        return _marks(task, declared(task))
     here = resolved(task)
     forget(here.workspace, here.record_path(task.unique_id))
     known = written(here, task.unique_id)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 if TYPE_CHECKING:
     from kart_core.task import TaskOnKart
@@ -14,9 +14,24 @@ def is_task(value: object) -> TypeGuard[TaskOnKart[Any]]:
     return getattr(type(value), "_kart_is_task", False)
 
 
+def is_named_tuple(value: object) -> TypeGuard[NamedTuple]:
+    """Whether a value is a tuple of a class with named fields."""
+    return isinstance(value, tuple) and hasattr(value, "_fields")  # pyright: ignore[reportUnknownArgumentType]
+
+
+def is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
+    """Whether a value is an iterator, as generators are."""
+    return isinstance(value, Iterator)
+
+
 def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
     """Whether a value is a mapping."""
     return isinstance(value, Mapping)
+
+
+def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
+    """Whether a value is a list or a tuple."""
+    return isinstance(value, (list, tuple))
 
 
 def is_items(value: object) -> TypeGuard[Collection[Any]]:

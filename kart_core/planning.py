@@ -15,7 +15,7 @@ from kart_core.errors import GraphError, ParameterError
 from kart_core.graph import Graph, Node
 from kart_core.identity import identity, required_tasks
 from kart_core.resolved import resolved
-from kart_core.target import flatten
+from kart_core.target import declared, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -134,14 +134,20 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
 def _own_rerun(node: Node) -> str | None:
     if node.rerun or node.resolved.rerun:
         return "it is set to rerun"
-    required = required_tasks(node.task)
-    if required and any(resolved(task).rerun for task in required):
-        return "a task that it requires is set to rerun"
+    asked: set[type[Any]] = set()
+    for task in required_tasks(node.task):
+        # Tasks of one class that were given no settings of their own are alike.
+        if (task._kart_given or type(task) not in asked) and resolved(task).rerun:
+            return "a task that it requires is set to rerun"
+        asked.add(type(task))
     return None
 
 
 def _met_late(graph: Graph) -> dict[Node, str]:
-    """The reused nodes that run after all: of equal tasks in a graph one that is set to rerun is enough, wherever it stands."""
+    """The reused nodes that run after all.
+
+    Of equal tasks in a graph one that is set to rerun is enough, wherever it stands.
+    """
     rerun = {identity(node.task) for node in graph.nodes() if node.rerun or node.resolved.rerun}
     late: dict[Node, str] = {}
     for node in graph.nodes() if rerun else ():
@@ -235,7 +241,7 @@ def _refuse_shared_paths(nodes: Iterable[Node]) -> None:
         shape = shape_of(type(node.task))
         if shape.plain_output or node.action == "wrap":
             continue
-        for target in flatten(node.task.output(), node.task).values():
+        for target in flatten(declared(node.task), node.task).values():
             key = (target.workspace.url, target.path)
             owner = owners.get(key)
             if owner is node:
@@ -244,8 +250,8 @@ def _refuse_shared_paths(nodes: Iterable[Node]) -> None:
                 )
             if owner is not None and node.task._kart_recorded:
                 raise GraphError(
-                    f"{owner.task!r} and {node.task!r} both write {target.url}; give make_target() another path, or leave "
-                    "the unique id in it"
+                    f"{owner.task!r} and {node.task!r} both write {target.url}; give make_target() another path, or "
+                    "leave the unique id in it"
                 )
             owners.setdefault(key, node)
 
@@ -276,8 +282,8 @@ def _tell_of_other_code(nodes: Iterable[Node]) -> None:
         if found is not None and found.code is not None and code_of(node.task) not in (None, found.code):
             _told.add((node.name, code_of(node.task)))
             _log.warning(
-                "%s is reused, but was made by other code than today's; if that matters, raise the class keyword version, "
-                "or run once with --rerun-from %s",
+                "%s is reused, but was made by other code than today's; if that matters, raise the class keyword "
+                "version, or run once with --rerun-from %s",
                 node.name,
                 cls.__name__,
             )

@@ -191,7 +191,10 @@ class Hasher:
     """A record of `Plugin.kart_hashers`: how a value of a type becomes part of a unique id."""
 
     type: str
-    """The type's module and qualified name with a dot: ``numpy.ndarray``. Subclasses are taken too, told apart by name."""
+    """The type's module and qualified name with a dot: ``numpy.ndarray``.
+
+    Subclasses are taken too, told apart by name.
+    """
     encode: Callable[[Any], bytes]
     """Gives equal bytes for equal values and different ones for different values, on every platform."""
 
@@ -218,7 +221,10 @@ class Executor:
 
     name: str
     open: Callable[[int], FuturesExecutor]
-    """Takes the number of workers and gives a session: ``submit`` takes work and gives futures, ``shutdown`` ends it."""
+    """Takes the number of workers and gives a session.
+
+    Its ``submit`` takes work and gives futures; its ``shutdown`` ends it.
+    """
     in_process: bool = False
     """Whether the work runs in the process that submits it."""
 
@@ -249,7 +255,10 @@ class Event:
     error: str | None = None
     """One line, where it failed."""
     counts: Mapping[str, int] | None = None
-    """For an event of the run: how many tasks will run, are reused, have failed; for progress: ``done`` and ``total``."""
+    """Numbers by name.
+
+    For an event of the run how many tasks will run, are reused, have failed; for progress ``done`` and ``total``.
+    """
 
 
 class Plugin:

@@ -7,6 +7,7 @@ import os
 import platform
 from datetime import datetime, timezone
 from functools import lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -16,7 +17,7 @@ from kart_core._version import __version__
 from kart_core.declaration import shape_of
 from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError
 from kart_core.identity import holds_task, setting, state_of
-from kart_core.nested import is_mapping, is_task
+from kart_core.nested import is_mapping, is_sequence, is_task
 from kart_core.resolved import Resolved, resolved
 from kart_core.workspace import RECORDS, Workspace, guarded, open_workspace
 
@@ -160,14 +161,27 @@ def fetch(workspace: Workspace, path: str) -> Record | None:
         return _parsed(json.loads(data))
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptResultError(
-            f"the record {workspace.where(path)} cannot be read ({type(error).__name__}: {error}); delete it and its task "
-            "runs again"
+            f"the record {workspace.where(path)} cannot be read ({type(error).__name__}: {error}); delete it and its "
+            "task runs again"
         ) from None
+
+
+_KINDS: Final = {
+    **dict.fromkeys(("task", "unique_id", "attempt", "host"), str),
+    **dict.fromkeys(("outputs", "requirements"), list),
+    **dict.fromkeys(("parameters", "settings", "seed", "versions", "plugins", "log"), dict),
+    **dict.fromkeys(("started", "seconds"), (int, float)),
+}
 
 
 def _parsed(found: dict[str, Any]) -> Record:
     fields = {field.name: found[field.name] for field in attrs.fields(Record)}
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(fields[name], kind)]
+    if wrong:
+        raise TypeError(f"its {wrong[0]} is a {type(fields[wrong[0]]).__name__}")
     fields["outputs"] = tuple(Output(**output) for output in found["outputs"])
+    if any((type(o.path), type(o.size), type(o.digest)) != (str, int, str) for o in fields["outputs"]):
+        raise TypeError("an output has no path, size and digest")
     fields["requirements"] = tuple(Requirement(*required) for required in found["requirements"])
     return Record(**fields)
 
@@ -276,7 +290,8 @@ def _record_paths(workspace: Workspace, folder: str) -> list[str]:
 @lru_cache(maxsize=1)
 def _origin() -> str:
     versions = {"python": platform.python_version(), "kart_core": __version__}
-    return f'"host":{to_text(os.uname().nodename if hasattr(os, "uname") else platform.node())},"versions":{to_text(versions)}'
+    host = os.uname().nodename if hasattr(os, "uname") else platform.node()
+    return f'"host":{to_text(host)},"versions":{to_text(versions)}'
 
 
 def encoded(
@@ -309,9 +324,10 @@ def encoded(
     required = _requirements_text(requirements, attempt.read) if requirements else ""
     stored = _output_text(outputs[0]) if len(outputs) == 1 else ",".join(map(_output_text, outputs))
     return (
-        f'{{"format":{_FORMAT},"task":{text_of(attempt.resolved.name)},'
+        f'{{"format":{_FORMAT},"task":{attempt.resolved.name_as_json},'
         f'"unique_id":"{attempt.unique_id}","attempt":"{attempt.id}","outputs":[{stored}],"requirements":[{required}],'
-        f'"parameters":{_parameters_text(task)},"settings":{to_text(_plain_settings(task)) if task._kart_given else "{}"},'
+        f'"parameters":{_parameters_text(task)},'
+        f'"settings":{to_text(_plain_settings(task)) if task._kart_given else "{}"},'
         f'"seed":{seed},"code":{code},"started":{started:.6f},"seconds":{seconds:.6f},{_origin()},'
         f'"plugins":{to_text(plugins) if plugins else "{}"},"log":{log}}}\n'
     ).encode(errors=ESCAPE)
@@ -344,17 +360,16 @@ def _parameters_text(task: AnyTask) -> str:
     held = task.__dict__
     parts: list[str] = []
     for slot in shape_of(type(task)).slots:
-        if slot.info.private:
+        if not slot.as_json:  # private
             continue
-        value = held[slot.name]
-        kind: type[Any] = type(value)
-        if kind is int:
+        value: object = held[slot.name]
+        if type(value) is int:
             text = str(value)
-        elif kind is str:
+        elif type(value) is str and slot.exact is str:
             text = text_of(value)
         else:
-            text = to_text(value if kind in _SCALARS else plain(value, slot.info.annotation))
-        parts.append(f"{text_of(slot.name)}:{text}")
+            text = to_text(_full(value, slot.info.annotation))
+        parts.append(slot.as_json + text)
     return "{" + ",".join(parts) + "}"
 
 
@@ -364,21 +379,20 @@ def log_text(attempt: Attempt) -> str:
     Raises:
         KartError: JSON cannot hold it.
     """
-    if not attempt.log:
-        return "{}"
     try:
         return json.dumps(attempt.log, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise KartError(
-            f"task_log of {attempt.task!r} holds what JSON cannot: {error}; note numbers, texts, lists and mappings of them"
+            f"task_log of {attempt.task!r} holds what JSON cannot: {error}; "
+            "note numbers, texts, lists and mappings of them"
         ) from error
 
 
 def _plain_settings(task: AnyTask) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in task._kart_given.items()}  # pyright: ignore
+    return {name: list(value) if is_sequence(value) else value for name, value in task._kart_given.items()}
 
 
-_SCALARS: Final = frozenset({int, str, bool, float, type(None)})
+_PLAIN: Final = frozenset({int, bool, type(None)})
 
 
 def parameters_in_full(task: AnyTask) -> dict[str, Any]:
@@ -388,8 +402,14 @@ def parameters_in_full(task: AnyTask) -> dict[str, Any]:
     for slot in shape_of(type(task)).slots:
         value = held[slot.name]
         if not slot.info.private:
-            full[slot.name] = value if type(value) in _SCALARS else plain(value, slot.info.annotation)
+            full[slot.name] = _full(value, slot.info.annotation)
     return full
+
+
+def _full(value: object, annotation: Any) -> Any:
+    # A text may need quotes where its type is a union; no JSON has a number that is not finite.
+    as_it_is = type(value) in _PLAIN or (type(value) is float and isfinite(value))
+    return value if as_it_is else plain(value, annotation)
 
 
 def plain(value: Any, annotation: Any = Any) -> Any:
@@ -406,10 +426,13 @@ def plain(value: Any, annotation: Any = Any) -> Any:
     if holds_task(value):
         if is_mapping(value):
             return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value]
+        items = [plain(item) for item in value]
+        return items if isinstance(value, list) else {"tuple" if isinstance(value, tuple) else "frozenset": items}
     from kart_core.parameters import ParameterFault, unstructure
 
     try:
-        return unstructure(value, annotation)
+        data = unstructure(value, annotation)
     except ParameterFault:
         return {"not kept": type(value).__qualname__}
+    # A list of JSON is a list again where the type does not say that it is a tuple.
+    return {"tuple": data} if type(value) is tuple and "tuple" not in str(annotation).lower() else data

@@ -6,12 +6,13 @@ own shares them with all of its class.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from kart_core import config, host
 from kart_core.declaration import Shape, shape_of
 from kart_core.identity import State, setting, state_of
-from kart_core.target import Target, serializer_of
+from kart_core.target import Target, declared, serializer_of
 from kart_core.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Resolved:
         "methods",
         "modification_time_check",
         "name",
+        "name_as_json",
         "record_folder",
         "rerun",
         "result_path",
@@ -57,6 +59,7 @@ class Resolved:
         self.given = given
         self.host = present
         self.name = state.full_name
+        self.name_as_json = json.dumps(state.full_name, ensure_ascii=False)
         self.record_folder = state.record_folder
         self.result_path = state.result_path
         self.workspace: Workspace = open_workspace(value("workspace_directory"))
@@ -75,7 +78,7 @@ class Resolved:
     def output(self, task: AnyTask, unique_id: str) -> Any:
         """What the task's `output()` gives; the default one is made here, for it is asked for every task."""
         if self.serializer is None:
-            return task.output()
+            return declared(task)
         return Target(self.workspace, f"{self.result_path}_{unique_id}.pkl", serializer=self.serializer)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import typing
 from typing import TYPE_CHECKING, Any
 
 from kart_core.declaration import MISSING, shape_of
-from kart_core.errors import KartError, MissingDataError
+from kart_core.errors import KartError, MissingDataError, ParameterError
 from kart_core.identity import setting, state_of
-from kart_core.nested import is_mapping
+from kart_core.nested import is_mapping, is_sequence
 from kart_core.parameters import ParameterFault, structure
 from kart_core.records import Record, fetch
 from kart_core.specification import task_class
@@ -74,8 +73,8 @@ def _references(data: Any) -> Iterator[Key]:
                 yield _class_of(value), value["unique_id"]
         elif is_mapping(value):
             pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)  # pyright: ignore
+        elif is_sequence(value):
+            pending.extend(value)
 
 
 def _is_reference(value: Any) -> bool:
@@ -96,8 +95,8 @@ def _made(
     task = _of_parameters(cls, record.parameters, made, {**settings, **given})
     if task.unique_id != unique_id:
         raise MissingDataError(
-            f"{task!r}, made from the record of {unique_id}, has the id {task.unique_id} today: its class, its version or "
-            "the configured seed is another than when the result was made; restore it with the code of that time"
+            f"{task!r}, made from the record of {unique_id}, has the id {task.unique_id} today: its class, its version "
+            "or the configured seed is another than when the result was made; restore it with the code of that time"
         )
     return task
 
@@ -116,35 +115,45 @@ def _of_parameters(
             _log.warning("%s.%s is not in the record; its default is taken", cls.__qualname__, info.name)
             continue
         values[info.name] = _value(cls, info.name, info.annotation, data, made)
-    return cls(**values, **given)
+    try:
+        return cls(**values, **given)
+    except ParameterError as error:
+        raise MissingDataError(f"{cls.__qualname__} cannot be restored from its record: {error}") from error
 
 
 def _value(cls: type[AnyTask], name: str, annotation: Any, data: Any, made: Mapping[Key, AnyTask]) -> Any:
     if any(True for _ in _references(data)) or _is_reference(data):
-        return _with_tasks(annotation, data, made)
+        return _with_tasks(data, made)
+    kind = _kind_told(data)
+    items: Any = data if kind is None else data[kind.__name__]
     if isinstance(annotation, str):  # a name that cannot be resolved: plain data is all there is
-        return data
+        return items if kind is None else kind(items)
     try:
-        return structure(data, annotation)
+        value: Any = structure(items, annotation)
+        return value if kind is None else kind(value)
     except (ParameterFault, KartError) as fault:
         raise MissingDataError(f"{cls.__qualname__}.{name} cannot be restored from its record: {fault}") from fault
 
 
-def _with_tasks(annotation: Any, data: Any, made: Mapping[Key, AnyTask]) -> Any:
+def _with_tasks(data: Any, made: Mapping[Key, AnyTask]) -> Any:
     if _is_reference(data):
         cls = _class_of(data)
         if "parameters" in data:
             return _of_parameters(cls, data["parameters"], made, {})
         return made[cls, data["unique_id"]]
+    kind = _kind_told(data)
+    if kind is not None:
+        return kind(_with_tasks(data[kind.__name__], made))
     if is_mapping(data):
-        return {key: _with_tasks(None, item, made) for key, item in data.items()}
-    if isinstance(data, list):
-        items = [_with_tasks(None, item, made) for item in data]  # pyright: ignore
-        return items if _holds_lists(annotation) else tuple(items)
+        return {key: _with_tasks(item, made) for key, item in data.items()}
+    if is_sequence(data):
+        return [_with_tasks(item, made) for item in data]
     return data
 
 
-def _holds_lists(annotation: Any) -> bool:
-    arguments = typing.get_args(annotation) or ()
-    origin = typing.get_origin(annotation) or annotation
-    return origin is list or any(_holds_lists(argument) for argument in arguments if argument is not ...)
+def _kind_told(data: Any) -> type[tuple[Any, ...]] | type[frozenset[Any]] | None:
+    """Which kind of collection the data says that it was, where a list of JSON would not tell."""
+    if not is_mapping(data) or len(data) != 1:
+        return None
+    [(name, items)] = data.items()
+    return {"tuple": tuple, "frozenset": frozenset}.get(name) if isinstance(items, list) else None

@@ -97,6 +97,7 @@ class Attempt:
 
 
 _current: Attempt | None = None
+_thread: int | None = None  # in which the current attempt runs
 
 
 def current() -> Attempt | None:
@@ -106,9 +107,15 @@ def current() -> Attempt | None:
 
 def enter(attempt: Attempt | None) -> Attempt | None:
     """Makes an attempt the current one; gives back the one before, to be entered again afterwards."""
-    global _current
+    global _current, _thread
     before, _current = _current, attempt
+    _thread = threading.get_ident()
     return before
+
+
+def is_inside() -> bool:
+    """Whether what asks is the running task itself, and no other thread."""
+    return _current is not None and _thread == threading.get_ident()
 
 
 def _attempt_for(what: str) -> Attempt:
@@ -165,10 +172,9 @@ def progress(iterable: Iterable[T], *, total: int | None = None) -> Iterator[T]:
 
 
 def _reported(iterable: Iterable[T], attempt: Attempt, total: int | None) -> Iterator[T]:
-    done, told = 0, time.monotonic()
-    for item in iterable:
+    told = time.monotonic()
+    for done, item in enumerate(iterable, 1):
         yield item
-        done += 1
         if attempt.on_progress is not None and (now := time.monotonic()) - told >= 0.1:
             told = now
             attempt.on_progress(done, total)

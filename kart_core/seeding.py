@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from kart_core import host
+from kart_core import host, running
 from kart_core.errors import ConfigError
 from kart_core.plugin import Seeder
 from kart_core.settings import DEFAULT_SEED_METHODS
@@ -26,15 +27,24 @@ if TYPE_CHECKING:
 # The pairs by which libraries read and set the state of a global generator.
 _STATE_PAIRS: Final = (("get_state", "set_state"), ("getstate", "setstate"), ("get_rng_state", "set_rng_state"))
 
+# Held by the build whose tasks draw.
+_taken: Final = threading.Lock()
+
 
 class Generators:
     """The global random generators during one build.
 
     As a context manager it gives each generator that was seeded back as it was found, at the
-    end; within the build only tasks draw from them, so nothing is saved between tasks.
+    end; within the build only tasks draw from them, so nothing is saved between tasks. Builds of
+    other threads wait: what one gives back would break into the stream of the other's task.
+
+    Args:
+        needed: whether any task will run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, needed: bool = True) -> None:
+        # A build inside a task's run has them from the build around it.
+        self._takes = needed and not running.is_inside()
         self._seeders: dict[str, Seeder] = {}
         self._saved: dict[str, tuple[Seeder, Any]] = {}
         self._ready: dict[str, Callable[[int], None]] = {}  # what is imported and saved need only be seeded
@@ -42,9 +52,18 @@ class Generators:
         self._armed: _Watcher | None = None
 
     def __enter__(self) -> Generators:
+        if self._takes:
+            _taken.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:
+        try:
+            self._give_back()
+        finally:
+            if self._takes:
+                _taken.release()
+
+    def _give_back(self) -> None:
         self.release()
         for seeder, state in self._saved.values():
             seeder.restore(state)

@@ -11,7 +11,7 @@ from kart_core.nested import is_mapping, is_task
 from kart_core.parameters import ParameterFault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kart_core.task import TaskOnKart
 
@@ -65,19 +65,21 @@ def _with_tasks(value: Any, made: list[AnyTask]) -> Any:
     return _rebuilt(value, lambda item: _with_tasks(item, made))
 
 
-def _rebuilt(value: Any, of: Any) -> Any:
+def _rebuilt(value: Any, of: Callable[[Any], Any]) -> Any:
     """A container of Python's own with each item exchanged; any other value as it is."""
     if isinstance(value, list):
-        return [of(item) for item in value]  # pyright: ignore
+        return [of(item) for item in cast("list[Any]", value)]
     if type(value) in (tuple, set, frozenset):
         return type(value)(of(item) for item in value)
     if isinstance(value, dict):
-        return {key: of(item) for key, item in value.items()}  # pyright: ignore
+        return {key: of(item) for key, item in cast("dict[Any, Any]", value).items()}
     return value
 
 
 def from_data(value: object, annotation: Any) -> object:
-    """A task from plain data: its parameters as a mapping, with ``"task": "module:Class"`` where the class is not plain.
+    """A task from plain data.
+
+    The data is a mapping of its parameters, with ``"task": "module:Class"`` where the class is not plain.
 
     Raises:
         ParameterFault: the data is no such mapping, or names what the class does not have.

@@ -10,8 +10,15 @@ import zipfile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kart_core import content, host
-from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError, SerializationError
-from kart_core.nested import is_mapping
+from kart_core.errors import (
+    CorruptResultError,
+    GraphError,
+    KartError,
+    MissingDataError,
+    ParameterError,
+    SerializationError,
+)
+from kart_core.nested import is_mapping, is_sequence
 from kart_core.plugin import Serializer, Stat
 from kart_core.workspace import Workspace, guarded
 
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kart_core.records import Output
+    from kart_core.task import TaskOnKart
 
 
 class Target:
@@ -86,8 +94,8 @@ class Target:
                 return content.read_bytes(serializer.load, data, expected.size, expected.digest)
             with guarded(self.workspace, self.path), self.workspace.store.open(self.path) as file:
                 if expected is None:
-                    return serializer.load(file)
-                return content.read(serializer.load, file, expected.size, expected.digest, seekable=serializer.seekable)
+                    return self._load(file)
+                return content.read(self._load, file, expected.size, expected.digest, seekable=serializer.seekable)
         except FileNotFoundError:
             raise MissingDataError(f"{self.url} is not there; build the task that makes it") from None
         except content.Mismatch as mismatch:
@@ -95,10 +103,20 @@ class Target:
         except (KartError, MemoryError):
             raise
         except Exception as error:
-            raise SerializationError(
-                f"{self.url} cannot be read as .{serializer.suffix}: {type(error).__name__}: {error}; "
-                "check that what it was made of can be imported here"
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _load(self, file: BinaryIO) -> Any:
+        """The value in an open file; of errors only those of reading the file itself are the store's."""
+        try:
+            return self.serializer.load(file)
+        except (FileNotFoundError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> SerializationError:
+        return SerializationError(
+            f"{self.url} cannot be read as .{self.serializer.suffix}: {type(error).__name__}: {error}; "
+            "check that what it was made of can be imported here"
+        )
 
     def read_parts(self, expected: Output | None) -> Iterator[Any]:
         """The parts of a value that was dumped in parts, read one at a time.
@@ -119,11 +137,23 @@ class Target:
         with file:
             if expected is not None:
                 try:
-                    content.verify(file, expected.size, expected.digest)
+                    with guarded(self.workspace, self.path):
+                        content.verify(file, expected.size, expected.digest)
                 except content.Mismatch as mismatch:
                     raise self.corrupt(mismatch) from None
                 file.seek(0)
-            yield from serializer.stream(file)
+            parts = serializer.stream(file)
+            while True:
+                with guarded(self.workspace, self.path):
+                    try:
+                        part = next(parts)
+                    except StopIteration:
+                        return
+                    except (KartError, MemoryError, OSError):
+                        raise
+                    except Exception as error:
+                        raise self._unreadable(error) from error
+                yield part
 
     def corrupt(self, mismatch: content.Mismatch) -> CorruptResultError:
         """The error of a file that is not what its record says."""
@@ -188,6 +218,20 @@ def keyed_path(path: str, unique_id: str) -> str:
     return f"{path}_{unique_id}" if dot < 0 else f"{path[:dot]}_{unique_id}{path[dot:]}"
 
 
+def declared(task: TaskOnKart[Any]) -> Any:
+    """What the task's `output()` gives.
+
+    Raises:
+        GraphError: it raised an exception, which is the error's cause.
+    """
+    try:
+        return task.output()
+    except KartError:
+        raise
+    except Exception as error:
+        raise GraphError(f"output() of {task!r} raised {type(error).__name__}: {error}; correct it there") from error
+
+
 def flatten(structure: Any, owner: object) -> dict[str, Target]:
     """Every target in what `output()` gave, by its name in the structure: ``""`` for one alone, ``model``, ``parts.0``.
 
@@ -202,12 +246,12 @@ def flatten(structure: Any, owner: object) -> dict[str, Target]:
             found[name] = value
         elif is_mapping(value):
             pending.extend((f"{name}.{key}" if name else str(key), v) for key, v in value.items())
-        elif isinstance(value, (list, tuple)):
-            pending.extend((f"{name}.{i}" if name else str(i), v) for i, v in enumerate(value))  # pyright: ignore
+        elif is_sequence(value):
+            pending.extend((f"{name}.{i}" if name else str(i), v) for i, v in enumerate(value))
         else:
             raise ParameterError(
-                f"output() of {owner!r} holds a {type(value).__name__}; give targets made by self.make_target(…), alone or "
-                "in a list, tuple or mapping"
+                f"output() of {owner!r} holds a {type(value).__name__}; give targets made by self.make_target(…), "
+                "alone or in a list, tuple or mapping"
             )
     return found
 

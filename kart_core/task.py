@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
 import attrs
@@ -10,6 +11,7 @@ from kart_core import declaration, identity, parameters
 from kart_core.declaration import MISSING, ParameterInfo, shape_of
 from kart_core.errors import KartError, MissingDataError, ParameterError
 from kart_core.identity import setting, state_of
+from kart_core.nested import is_sequence, is_task
 from kart_core.settings import SETTINGS, SettingInfo
 
 if TYPE_CHECKING:
@@ -360,7 +362,8 @@ class TaskOnKart(_Fields, Generic[R_co]):
         """A task like this one.
 
         Args:
-            cls: its class; by default this task's own. Of another class only the parameters that both have are taken over.
+            cls: its class; by default this task's own. Of another class only the parameters that both have
+                are taken over.
             changes: parameters and settings that are to differ.
 
         Raises:
@@ -415,7 +418,7 @@ class TaskOnKart(_Fields, Generic[R_co]):
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return self._kart_digest == other._kart_digest  # pyright: ignore
+        return self._kart_digest == cast("TaskOnKart[Any]", other)._kart_digest
 
     def __hash__(self) -> int:
         return hash(self._kart_digest)
@@ -447,14 +450,15 @@ def _shown(info: ParameterInfo, value: object) -> str:
 
 def _short(value: object) -> str:
     """A value without what is inside the tasks that it holds: a deep graph prints as one line."""
-    if isinstance(value, TaskOnKart):
+    if is_task(value):
         return f"{type(value).__qualname__}(…)"
-    if isinstance(value, (list, tuple)):
-        items = [_short(item) for item in value[:5]] + (["…"] if len(value) > 5 else [])  # pyright: ignore
+    if is_sequence(value):
+        items = [_short(item) for item in value[:5]] + (["…"] if len(value) > 5 else [])
         return f"[{', '.join(items)}]" if isinstance(value, list) else f"({', '.join(items)})"
     if isinstance(value, dict):
-        pairs = [f"{key!r}: {_short(item)}" for key, item in list(value.items())[:5]]  # pyright: ignore
-        return "{" + ", ".join(pairs + (["…"] if len(value) > 5 else [])) + "}"  # pyright: ignore
+        first = list(islice(cast("dict[Any, Any]", value).items(), 6))
+        pairs = [f"{key!r}: {_short(item)}" for key, item in first[:5]]
+        return "{" + ", ".join(pairs + (["…"] if len(first) > 5 else [])) + "}"
     return repr(value)
 
 
@@ -509,9 +513,9 @@ class WrapperTask(TaskOnKart[None]):
 
 def missing_sentence(task: TaskOnKart[Any]) -> str:
     """Why a build cannot go on without external data."""
-    from kart_core.target import flatten
+    from kart_core.target import declared, flatten
 
-    urls = ", ".join(target.url for target in flatten(task.output(), task).values()) or "its output"
+    urls = ", ".join(target.url for target in flatten(declared(task), task).values()) or "its output"
     return f"{task!r} is external data, and {urls} is not there; put it there, or correct the path in output()"
 
 
@@ -532,31 +536,20 @@ class _Setting:
         return setting(shape, state_of(shape), self.info.name)
 
     def __set__(self, task: TaskOnKart[Any], value: object) -> None:
-        TaskOnKart.__setattr__(task, self.info.name, value)
+        setattr(task, self.info.name, value)
 
 
 attrs.define(TaskOnKart, init=False, eq=False, order=False, repr=False, slots=False, match_args=False)
 for _name, _info in SETTINGS.items():
     setattr(TaskOnKart, _name, _Setting(_info))
-for _name, _value in (
-    ("_kart_settings", {}),
-    ("_kart_policy", declaration.Policy()),
-    ("__hash__", TaskOnKart.__hash__),
-):
+_of_the_root: dict[str, Any] = {"_kart_settings": {}, "_kart_policy": declaration.Policy()}
+for _name, _value in _of_the_root.items():
     setattr(TaskOnKart, _name, _value)
 
 
 def task_classes() -> Iterator[type[TaskOnKart[Any]]]:
-    """Every task class that is loaded, found by asking `TaskOnKart` for its subclasses."""
-    pending: list[type[Any]] = [TaskOnKart]
-    seen: set[type[Any]] = set()
-    while pending:
-        cls = pending.pop(0)
-        if cls not in seen:
-            seen.add(cls)
-            if cls not in (TaskOnKart, ExternalTask, WrapperTask):
-                yield cls
-            pending.extend(cls.__subclasses__())
+    """Every task class that is loaded, without the ones that kart itself defines."""
+    return (cls for cls in declaration.classes_beside(TaskOnKart) if cls not in (ExternalTask, WrapperTask))
 
 
 def fields_of(cls: type[TaskOnKart[Any]]) -> Sequence[ParameterInfo]:

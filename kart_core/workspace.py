@@ -7,7 +7,7 @@ import os
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from kart_core import host
+from kart_core import host, running
 from kart_core.errors import ConfigError, KartError, PluginError, StorageError
 from kart_core.plugin import Storage, Store
 
@@ -25,14 +25,16 @@ class Workspace:
         url: as people name it: an absolute folder, or a URL.
         store: the files under it.
         storage: the record of the plugin that opened it.
+        remote: whether it is reached over a network.
     """
 
-    __slots__ = ("_formatted", "storage", "store", "url")
+    __slots__ = ("_formatted", "remote", "storage", "store", "url")
 
     def __init__(self, url: str, store: Store, storage: Storage) -> None:
         self.url = url
         self.store = store
         self.storage = storage
+        self.remote = storage.shared == "network"
         self._formatted = False
 
     def ensure_format(self) -> None:
@@ -48,8 +50,8 @@ class Workspace:
         if found != FORMAT_VERSION:
             version = found[:20].decode(errors="replace").strip()
             raise StorageError(
-                f"the workspace {self.url} has layout version {version!r}; this kart writes version 1: update kart-core, "
-                "or choose another workspace_directory"
+                f"the workspace {self.url} has layout version {version!r}; this kart writes version 1: update "
+                "kart-core, or choose another workspace_directory"
             )
         self._formatted = True
 
@@ -62,18 +64,30 @@ class Workspace:
 
 
 class guarded:  # noqa: N801 - a context manager that reads as a word
-    """Turns what a store raises into a `StorageError` that names the file; a missing file stays `FileNotFoundError`."""
+    """Turns what a store raises into a `StorageError` that names the file; a missing file stays `FileNotFoundError`.
 
-    __slots__ = ("_path", "_workspace")
+    Libraries of remote storages draw the waits between their retries from `random`; within, they
+    do not move the running task's stream.
+    """
+
+    __slots__ = ("_path", "_stream", "_workspace")
 
     def __init__(self, workspace: Workspace, path: str) -> None:
         self._workspace = workspace
         self._path = path
 
     def __enter__(self) -> None:
-        return None
+        self._stream = None
+        if self._workspace.remote and running.current() is not None:
+            import random
+
+            self._stream = random.getstate()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self._stream is not None:
+            import random
+
+            random.setstate(self._stream)
         if isinstance(error, (OSError, ValueError)) and not isinstance(error, (FileNotFoundError, KartError)):
             raise storage_error(self._workspace, self._path, error) from error
 
@@ -133,14 +147,15 @@ def _open(url: str, present: host.Host) -> Workspace:
 def _generic(scheme: str, url: str, present: host.Host) -> Storage:
     """Any other scheme that fsspec knows goes to fsspec as it is."""
     missing = present.missing("kart_storages", scheme)
-    from fsspec.registry import known_implementations  # pyright: ignore
+    from fsspec.registry import known_implementations  # pyright: ignore[reportMissingTypeStubs]
 
     if scheme not in known_implementations or "pip install" in str(missing) or "is provided by" in str(missing):
         raise PluginError(f"{missing} (workspace_directory={url})")
     from kart_core.builtin.fsspec_store import FsspecStore
 
     _log.warning(
-        "no plugin provides %s://; it goes to fsspec as it is, where two processes that write at once are not told apart",
+        "no plugin provides %s://; it goes to fsspec as it is, where two processes that write at once are not told "
+        "apart",
         scheme,
     )
     return Storage(scheme, open=FsspecStore, shared="network", exclusive=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import subprocess
@@ -73,6 +74,7 @@ class Project:
     def kart(self, *words: str) -> Outcome:
         """``kart-core`` in this process."""
         self._capsys.readouterr()
+        importlib.invalidate_caches()  # a test writes modules faster than a folder's time of modification tells
         with pytest.raises(SystemExit) as ended:
             main(words)
         captured = self._capsys.readouterr()

@@ -626,6 +626,32 @@ class TestFailing:
         assert "importlib" not in done.err
         assert os.sep + "kart_core" + os.sep not in done.err
 
+    @pytest.mark.parametrize(("name", "said"), [("requires", "bad req"), ("output", "bad out")])
+    def test_what_else_of_a_task_raises_is_shown_as_the_users_own(self, project, name, said):
+        project.write(
+            "odd.py",
+            "import kart_core as kart\n"
+            "class T(kart.TaskOnKart[int]):\n"
+            f"    def {name}(self): raise ValueError('{said}')\n    def run(self): return 1\n",
+        )
+        done = project.shell("run", "odd:T")
+        assert done.code == 50
+        assert f"ValueError: {said}" in done.err
+        assert "odd.py, line 3" in done.err
+        assert os.sep + "kart_core" + os.sep not in done.err
+
+    def test_a_failure_in_a_build_inside_a_task_shows_where_it_was(self, project):
+        project.write(
+            "inside.py",
+            "import kart_core as kart\n"
+            "class Kid(kart.TaskOnKart[int]):\n    def run(self): raise OSError('kid')\n"
+            "class Outer(kart.TaskOnKart[int]):\n    def run(self):\n        yield Kid()\n        self.dump(1)\n",
+        )
+        done = project.kart("run", "inside:Outer")
+        assert done.code == 40
+        assert 'inside.py", line 3, in run' in done.err
+        assert re.search(r"failed +inside\.Outer [0-9a-f]{32}: .*OSError: kid", done.out)
+
     def test_control_c_ends_with_130_and_the_summary(self, project):
         project.write("failing.py", FAILING)
         process = subprocess.Popen(

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import kart_core as kart
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import kart_core as kart
 
 
 class Read(kart.TaskOnKart[bytes]):
@@ -85,7 +86,9 @@ def test_files_in_tuples_and_mappings_and_optional_ones_count_alike() -> None:
 
     assert all(one != other for one, other in zip(ids("1"), ids("2"), strict=True))
     assert ids("1") == ids("1")
-    assert Merge(files=(file("a.csv", "1"), file("b.csv", "2"))) != Merge(files=(kart.File("b.csv"), kart.File("a.csv")))
+    assert Merge(files=(file("a.csv", "1"), file("b.csv", "2"))) != Merge(
+        files=(kart.File("b.csv"), kart.File("a.csv"))
+    )
 
 
 def test_an_insignificant_file_is_in_no_id() -> None:
@@ -134,8 +137,8 @@ def test_a_file_that_is_not_there_is_missing_data_that_names_it() -> None:
     absent = kart.File("nowhere/a.csv")
     with pytest.raises(kart.MissingDataError, match=r"nowhere/a\.csv"):
         Read(file=absent)
+    os.mkdir("folder")
     with pytest.raises(kart.MissingDataError, match="folder"):
-        os.mkdir("folder")
         Read(file=kart.File("folder"))
 
 
@@ -184,3 +187,33 @@ def test_the_record_names_the_file() -> None:
     task = Read(file=file("a.csv", "1"))
     kart.build(task)
     assert kart.record(task).parameters == {"file": {"file": "a.csv"}}
+
+
+# --- files that others wrote
+
+
+class Given(kart.ExternalTask[Any]):
+    name: str
+
+    def output(self) -> Any:
+        return self.make_target(self.name, use_unique_id=False)
+
+
+class Use(kart.TaskOnKart[Any]):
+    given: Given
+    lazily: bool = False
+
+    def run(self) -> Any:
+        return list(self.load_generator(self.given)) if self.lazily else self.load(self.given)
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+@pytest.mark.parametrize(("name", "content"), [("a.json", b"{"), ("a.pkl", b"nothing"), ("a.txt", b"\xff\n")])
+def test_a_file_that_its_format_cannot_read_is_no_fault_of_the_storage(name: str, content: bytes, lazily: bool) -> None:
+    Path(name).write_bytes(content)
+    task = Use(given=Given(name=name), lazily=lazily)
+    with pytest.raises(kart.BuildError) as failed:
+        kart.build(task, workspace_directory=".")
+    failure = failed.value.failures[task]
+    assert isinstance(failure, kart.SerializationError), failure
+    assert name in str(failure)

@@ -55,7 +55,7 @@ class Gather(kart.TaskOnKart[int]):
 
 class Colour(enum.Enum):
     RED = 1
-    CRIMSON_BY_ANOTHER_NAME = 1
+    CRIMSON_BY_ANOTHER_NAME = 1  # noqa: PIE796
     GREEN = 2
 
 
@@ -302,6 +302,34 @@ def test_an_insignificant_task_stays_insignificant_when_it_is_a_parameter_furthe
     assert one != two
     assert Final(report=one).unique_id == Final(report=two).unique_id
     assert Final(report=one).unique_id != Final(report=Report(log=Log(level=1), n=2)).unique_id
+
+
+def test_a_parameter_from_the_configuration_counts_as_if_it_were_given(project: Any) -> None:
+    class Deep(kart.TaskOnKart[int]):
+        depth: int = kart.parameter(default=3, omit_default=True)
+        n: int = 1
+
+    given, plain, omitted = Deep(depth=4, n=2).unique_id, Deep(depth=3, n=2).unique_id, Deep(n=2).unique_id
+    assert omitted == plain != given
+    project.write("kart.toml", "[Deep]\ndepth = 4\nn = 2\n")
+    config.load_default()
+    assert (Deep().unique_id, Deep(depth=3).unique_id) == (given, plain)
+
+
+def test_a_setting_that_a_class_redeclares_counts_as_if_it_were_given() -> None:
+    def made(**settings: Any) -> Any:
+        body = {
+            "__module__": __name__,
+            "__qualname__": "Task",
+            "__annotations__": dict.fromkeys(settings, Any),
+            **settings,
+        }
+        return type(kart.TaskOnKart)("Task", (kart.TaskOnKart,), body)
+
+    plain = made()().unique_id
+    assert made(workspace_directory="elsewhere", rerun=True)().unique_id == plain
+    assert made(fix_random_seed_value=57)().unique_id == made()(fix_random_seed_value=57).unique_id != plain
+    assert made(fix_random_seed_value=57)(fix_random_seed_value=None).unique_id == plain
 
 
 # --- requirements
@@ -585,6 +613,17 @@ def test_an_unknown_type_is_an_error_that_names_task_field_and_type(value: Any, 
     message = str(failed.value)
     assert all(fact in message for fact in ("Holder", "'value'", type_name)), message
     assert "significant=False" in message
+
+
+def test_what_enters_no_id_may_be_anything() -> None:
+    class Task(kart.TaskOnKart[int]):
+        n: int = 1
+        tool: Any = kart.parameter(default=None, significant=False)
+
+    tools: list[Any] = [Odd(), lambda: 1, iter([1]), object(), math]
+    tasks = [Task(tool=tool) for tool in tools]
+    assert {task.unique_id for task in tasks} == {Task().unique_id}
+    assert len({*tasks, *(Task(tool=tool) for tool in tools)}) == len(tools), "equal where they hold the same object"
 
 
 def test_a_lambda_or_local_function_is_refused_with_the_way_out() -> None:

@@ -1,4 +1,7 @@
-"""The newcomer's first pipeline: as a script, by the command and from Python it is one pipeline with one set of results."""
+"""The newcomer's first pipeline.
+
+As a script, by the command and from Python it is one pipeline with one set of results.
+"""
 
 from __future__ import annotations
 
@@ -254,3 +257,29 @@ def test_a_class_with_a_namespace_can_move_to_another_module(project: Any) -> No
     project.write("two.py", TASK.format(value="x", keywords=keywords))
     assert project.python("one.py").out.split() == ["runs", "x"]
     assert project.python("two.py").out.split() == ["x"]
+
+
+def test_the_output_of_a_task_names_the_file_that_is_written(project: Any) -> None:
+    project.write(
+        "pipeline.py",
+        """\
+import os
+import kart_core as kart
+
+
+class Outer:
+    class Inner(kart.TaskOnKart[int]):
+        def run(self):
+            return 1
+
+
+for task in (Outer.Inner(),):
+    kart.build(task)
+    assert task.output().exists()
+    assert os.path.isfile(task.output().url)
+    assert kart.record(task).outputs[0].path == task.output().path
+    print(task.output().path.replace(task.unique_id, "ID"))
+""",
+    )
+    done = project.python("pipeline.py")
+    assert (done.out, done.code) == ("pipeline/Outer.Inner_ID.pkl\n", 0), done.err

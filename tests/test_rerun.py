@@ -1,4 +1,7 @@
-"""What runs again and what is reused; that looking changes nothing; that a result is the old or the new one, never a mixture."""
+"""What runs again and what is reused.
+
+Looking changes nothing, and a result is the old or the new one, never a mixture.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,9 @@ def test_asking_twice_in_one_process_runs_twice() -> None:
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_equal_tasks_in_one_graph_one_that_is_set_to_rerun_is_enough(order: int) -> None:
     assert ran(*[chain().b, B(a=A(), rerun=True)][::order]) == "B"
-    assert ran(*[chain(), B(a=A(), rerun=True)][::order]) == "B C", "C requires B, which is set to rerun, whoever says so"
+    assert ran(*[chain(), B(a=A(), rerun=True)][::order]) == "B C", (
+        "C requires B, which is set to rerun, whoever says so"
+    )
     assert ran(*[chain().b, chain(b=True)][::order]) == "B C"
     assert ran(*[chain(), chain().b.a, chain(a=True).b][::order]) == "A B"
 
@@ -389,7 +394,10 @@ if __name__ == "__main__":
 
 def test_a_rerun_that_is_killed_at_any_moment_leaves_the_old_result_the_new_one_or_none(project: Any) -> None:
     project.write("pair.py", PAIR)
-    ask = "import kart_core as kart, json, pair; task = pair.Pair(value=0); print(json.dumps(kart.build(task) if task.complete() else None))"
+    ask = (
+        "import kart_core as kart, json, pair; task = pair.Pair(value=0); "
+        "print(json.dumps(kart.build(task) if task.complete() else None))"
+    )
     found: list[Any] = []
     for moment in range(20):
         assert project.python("pair.py", "1", "-1").code == 0

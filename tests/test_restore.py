@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
@@ -41,6 +42,7 @@ class Scalars(kart.TaskOnKart[str]):
     flag: bool = False
     count: int = 0
     rate: float = 0.0
+    bound: float = 0.0
     name: str = ""
     data: bytes = b""
     path: Path = Path()
@@ -57,6 +59,11 @@ class Scalars(kart.TaskOnKart[str]):
     table: dict[str, list[int]] = kart.parameter(factory=dict)
     seen: frozenset[int] = frozenset()
     range: Range = Range(0.0)
+    note: str | None = None
+    sequence: Sequence[int] = ()
+    mapping: Mapping[str, int] = kart.parameter(factory=dict)
+    anything: Any = None
+    numbers: dict[int, str] = kart.parameter(factory=dict)
 
     def run(self) -> str:
         return self.name
@@ -66,6 +73,7 @@ FULL = Scalars(
     flag=True,
     count=10**30,
     rate=0.1,
+    bound=-math.inf,
     name="ø\n🎉",
     data=b"\x00\xff",
     path=Path("a/b.csv"),
@@ -82,6 +90,11 @@ FULL = Scalars(
     table={"a": [1], "b": []},
     seen=frozenset({1, 2}),
     range=Range(0.25, high=0.75),
+    note="none",
+    sequence=[1, 2],
+    mapping={"a": 1},
+    anything=(1, "a"),
+    numbers={1: "a"},
 )
 
 
@@ -93,6 +106,9 @@ class Holder(kart.TaskOnKart[int]):
     sequence: Sequence[Leaf] = ()
     absent: Leaf | None = None
     base: kart.TaskOnKart[int] | None = None
+    nested: dict[str, tuple[Leaf, ...]] = kart.parameter(factory=dict)
+    unordered: frozenset[Leaf] = frozenset()
+    loose: Sequence[Leaf] = ()
 
     def run(self) -> int:
         return self.load(self.one)
@@ -171,6 +187,9 @@ def test_a_task_comes_back_with_the_tasks_that_it_holds() -> None:
         sequence=[Leaf(i=6), Leaf(i=7)],
         absent=Leaf(i=8),
         base=Chain(i=9),
+        nested={"b": (Leaf(i=10), Leaf(i=11))},
+        unordered=frozenset({Leaf(i=12), Leaf(i=13)}),
+        loose=(Leaf(i=14),),
     )
     again = restored(task)
     assert again == task

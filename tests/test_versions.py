@@ -6,8 +6,9 @@ import os
 import re
 from typing import Any
 
-import kart_core as kart
 import pytest
+
+import kart_core as kart
 
 PIPELINE = """\
 import kart_core as kart
@@ -249,7 +250,11 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(
     "edit",
-    [(RESULT, f"# a comment\n        {RESULT}"), (RESULT, f'"""A docstring."""\n        {RESULT}'), ("class Apart", "\n\nclass Apart")],
+    [
+        (RESULT, f"# a comment\n        {RESULT}"),
+        (RESULT, f'"""A docstring."""\n        {RESULT}'),
+        ("class Apart", "\n\nclass Apart"),
+    ],
     ids=["comment", "docstring", "layout"],
 )
 def test_an_edit_that_says_nothing_of_the_result_does_not_warn(run: Any, edit: tuple[str, str]) -> None:

@@ -60,7 +60,7 @@ class FsspecStore(Store):
     """
 
     def __init__(self, url: str, **options: Any) -> None:
-        from fsspec.core import get_filesystem_class  # pyright: ignore
+        from fsspec.core import get_filesystem_class  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
         cast("Any", get_filesystem_class)(url.partition("://")[0].partition("::")[0])
         self.url = url
@@ -178,7 +178,7 @@ class FsspecStore(Store):
     def _open(self) -> tuple[Any, str]:
         """The filesystem, and the root in its own form."""
         if self._opened is None:
-            from fsspec.core import url_to_fs  # pyright: ignore
+            from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
             # A cached listing goes stale as soon as another process writes.
             options = {"use_listings_cache": False, **self._options}

@@ -33,7 +33,7 @@ class MemoryStore(Store):
     """
 
     def __init__(self, url: str) -> None:
-        from fsspec.implementations.memory import MemoryFile, MemoryFileSystem  # pyright: ignore
+        from fsspec.implementations.memory import MemoryFile, MemoryFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
         self.url = url
         self._new_file: Any = MemoryFile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -70,6 +71,10 @@ def _obey(command: click.Command, argv: Sequence[str], name: str) -> NoReturn:
     """Runs a command and ends the process: what a user did wrong is one sentence, without a traceback."""
     global _busy
     _busy = True
+    for stream in (sys.stdout, sys.stderr):
+        # A path or a word of the command line may hold what the output cannot show: it is shown escaped.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _guarded(lambda: command.main(list(argv), prog_name=name, standalone_mode=False))
     finally:
@@ -80,7 +85,7 @@ def _obey(command: click.Command, argv: Sequence[str], name: str) -> NoReturn:
 def _guarded(action: Callable[[], object]) -> int:
     import click
 
-    from kart_core.errors import KartError
+    from kart_core.errors import GraphError, KartError
     from kart_core.report.say import complain
 
     try:
@@ -98,6 +103,15 @@ def _guarded(action: Callable[[], object]) -> int:
         return 130
     except BrokenPipeError:
         return _close_output()
+    except Exception as error:
+        from kart_core.report.failures import raised_in, trimmed
+
+        place = raised_in(error)
+        if place is None:
+            raise
+        complain(trimmed(error))
+        complain(f"error: {place} raised {type(error).__name__} outside of a task's run()")
+        return GraphError.exit_code
     return code if isinstance(code, int) else 0
 
 

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kart_core.cli.roots import configured, make
+from kart_core.errors import BuildError
 from kart_core.parameters import parse_text
 from kart_core.report.say import complain, say
 from kart_core.task import TaskOnKart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kart_core.building import RunReport
     from kart_core.cli.arguments import Arguments, Given
     from kart_core.records import Record
+
+_MOST = 5  # tracebacks that are shown of one run
 
 
 def run(
@@ -150,12 +153,21 @@ def _is_rerun(option: Given) -> bool:
     return any(meaning.cls is TaskOnKart and meaning.name == "rerun" for meaning in option.meanings)
 
 
+def _single(failures: Mapping[TaskOnKart[Any], BaseException]) -> Iterator[tuple[TaskOnKart[Any], BaseException]]:
+    """The failures, and those of the builds inside failed tasks instead of these."""
+    for task, error in failures.items():
+        if isinstance(error, BuildError) and error.failures:
+            yield from _single(error.failures)
+        else:
+            yield task, error
+
+
 def _show_failures(report: RunReport) -> None:
     from kart_core.naming import qualified_name
     from kart_core.report.failures import has_own_frames, trimmed
 
     shown: set[str] = set()
-    for task, error in report.failures.items():
+    for task, error in _single(report.failures):
         text = trimmed(error)
         if text in shown or not has_own_frames(error):
             continue
@@ -164,9 +176,6 @@ def _show_failures(report: RunReport) -> None:
             return
         shown.add(text)
         complain(f"{qualified_name(type(task))} {task.unique_id} failed:\n{text}\n")
-
-
-_MOST = 5
 
 
 def _show_log(level: str) -> None:

@@ -142,7 +142,6 @@ def _module(name: str) -> ModuleType:
             raise click.UsageError(f"{file} cannot be imported: rename it so that {name!r} is a Python name")
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    importlib.invalidate_caches()
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:

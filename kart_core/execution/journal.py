@@ -13,9 +13,10 @@ _BATCH = 200
 
 
 class Journal:
-    """Writes what happens in a run. On a local disk lines are appended as they come; elsewhere the whole is put at the end.
+    """Writes what happens in a run.
 
-    Nothing is written for a run in which no task runs.
+    On a local disk lines are appended as they come; elsewhere the whole is put at the end. Nothing
+    is written for a run in which no task runs.
     """
 
     def __init__(self, workspace: Workspace, run: str) -> None:
@@ -51,7 +52,7 @@ class Journal:
                 return
             if self._file is None:
                 os.makedirs(os.path.dirname(local), exist_ok=True)
-                self._file = open(local, "a", encoding="utf-8", errors=ESCAPE)
+                self._file = open(local, "a", encoding="utf-8", errors=ESCAPE)  # noqa: SIM115 - closed at the end of the run
             self._file.writelines(self._lines)
             self._file.flush()
             self._lines.clear()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kart_core import host, running
 from kart_core.dumping import dump
 from kart_core.errors import KartError, ParameterError
 from kart_core.identity import required_tasks, tasks_in
 from kart_core.loading import value_of
+from kart_core.nested import is_mapping, is_sequence
 from kart_core.planning import code_of
 from kart_core.records import Output, encoded, forget, log_text, remember, to_text
 from kart_core.resolved import resolved
@@ -20,6 +20,8 @@ from kart_core.target import Target, flatten
 from kart_core.workspace import guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
     from kart_core.running import Attempt
     from kart_core.task import TaskOnKart
 
@@ -90,7 +92,7 @@ class Worker:
         try:
             result: Any = task.run()
             if isinstance(result, GeneratorType):
-                result = self._drive(task, result, extra)  # pyright: ignore
+                result = self._drive(task, cast("Generator[Any, Any, Any]", result), extra)
             if result is not None:
                 if attempt.staged:
                     raise KartError(f"run() of {task!r} dumped and also returned a value; do one of the two")
@@ -124,7 +126,7 @@ class Worker:
         path = attempt.resolved.record_path(attempt.unique_id)
         store = workspace.store
         outputs: list[Output] = []
-        log = log_text(attempt)  # before anything is changed: it may be what JSON cannot hold
+        log = log_text(attempt) if attempt.log else "{}"  # before anything is changed: it may be what JSON cannot hold
         with guarded(workspace, path):
             workspace.ensure_format()
             if replaces:
@@ -184,16 +186,16 @@ def _require_all_outputs(task: AnyTask, attempt: Attempt) -> None:
     lacking = [name for name, target in flatten(structure, task).items() if target.path not in attempt.staged]
     if lacking:
         raise KartError(
-            f"run() of {task!r} did not write {', '.join(map(repr, lacking))}, which its output() declares; dump each with "
-            "self.dump(value, 'name')"
+            f"run() of {task!r} did not write {', '.join(map(repr, lacking))}, which its output() declares; dump each "
+            "with self.dump(value, 'name')"
         )
 
 
 def _values_of(wanted: Any) -> Any:
     if wanted is None:
         return None
-    if isinstance(wanted, Mapping):
-        return {key: _values_of(item) for key, item in wanted.items()}  # pyright: ignore
-    if isinstance(wanted, (list, tuple)):
-        return [_values_of(item) for item in wanted]  # pyright: ignore
+    if is_mapping(wanted):
+        return {key: _values_of(item) for key, item in wanted.items()}
+    if is_sequence(wanted):
+        return [_values_of(item) for item in wanted]
     return value_of(wanted)

@@ -20,6 +20,11 @@ _CARRIERS = (
     "<frozen importlib._bootstrap>",
     "<frozen importlib._bootstrap_external>",
 )
+_STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_LIBRARIES = tuple(
+    f"{os.sep}site-packages{os.sep}{name}{os.sep}"
+    for name in ("attr", "attrs", "cattrs", "click", "fsspec", "pluggy", "rich", "tomli", "xxhash")
+)
 
 
 def trimmed(error: BaseException) -> str:
@@ -53,13 +58,35 @@ def has_own_frames(error: BaseException) -> bool:
     return bool(_own(traceback.extract_tb(error.__traceback__)))
 
 
+def raised_in(error: BaseException) -> str | None:
+    """The line of a user's code that raised while kart had called it, such as ``pipeline.py, line 7``.
+
+    None where kart itself, or a library that it calls, raised: that is a fault of kart.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    last = max((place for place, frame in enumerate(frames) if frame.filename.startswith(_OURS)), default=-1)
+    for frame in frames[last + 1 :]:
+        file = frame.filename
+        if _carries(file):
+            continue
+        if file.startswith(("<", _STANDARD)) or any(part in file for part in _LIBRARIES):
+            return None
+        return f"{os.path.basename(file)}, line {frame.lineno}"
+    return None
+
+
 def one_line(error: BaseException) -> str:
-    """The class and the first line of what an exception says."""
-    text = str(error).partition("\n")[0]
+    """The class and the first line of what an exception says, or the second where the first only leads to it."""
+    first, _, rest = str(error).partition("\n")
+    text = f"{first} {rest.partition(chr(10))[0].strip()}".strip() if first.endswith(":") else first
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _own(frames: Iterable[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
     """The frames without kart's, and without those that only carried kart to the user's first line."""
-    rest = dropwhile(lambda frame: frame.filename.endswith(_CARRIERS) or frame.filename.startswith(_OURS), frames)
+    rest = dropwhile(lambda frame: frame.filename.startswith(_OURS) or _carries(frame.filename), frames)
     return [frame for frame in rest if not frame.filename.startswith(_OURS)]
+
+
+def _carries(file: str) -> bool:
+    return file.endswith(_CARRIERS) or f"{os.sep}site-packages{os.sep}click{os.sep}" in file

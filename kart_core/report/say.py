@@ -74,7 +74,5 @@ def size(count: int) -> str:
 
 
 def _write(text: str, stream: TextIO) -> None:
-    # A path or a word of the command line may hold bytes that are no text: shown escaped, never an error.
-    encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(text + "\n")
     stream.flush()

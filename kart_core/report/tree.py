@@ -54,7 +54,7 @@ def show_plan(plan: Plan) -> None:
 
 def as_data(plan: Plan) -> list[dict[str, object]]:
     """The plan as plain data: every task that was looked at, with the ids of those that it requires."""
-    from kart_core.target import flatten
+    from kart_core.target import declared, flatten
 
     roots = set(plan.roots)
     return [
@@ -64,7 +64,7 @@ def as_data(plan: Plan) -> list[dict[str, object]]:
             "action": node.action,
             "reason": node.reason,
             "requirements": [required.unique_id for required in node.requirements],
-            "outputs": [target.url for target in flatten(node.task.output(), node.task).values()],
+            "outputs": [target.url for target in flatten(declared(node.task), node.task).values()],
             "root": node in roots,
         }
         for node in plan.nodes
