@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import environments
-from benchmarks.contenders import Measurement, measurements
+from benchmarks.contenders import GROUPS, Measurement, measurements
 from benchmarks.figures import Figures
 from benchmarks.measure import Cost, measure
 from benchmarks.table import page
@@ -25,9 +25,7 @@ def main() -> None:
     """Measures, prints what it finds, and writes the page where everything was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="how often each is measured (7)")
-    parser.add_argument(
-        "--only", metavar="TEXT", default="", help="only cases whose name holds this text; writes no page"
-    )
+    parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=[], help="these alone; writes no page")
     parser.add_argument("--output", type=Path, default=environments.HERE.parent / "docs" / "benchmarks.md")
     options = parser.parse_args()
 
@@ -37,8 +35,7 @@ def main() -> None:
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
         folder = WORK / f"round_{number + 1}"
-        chosen = [one for one in measurements(folder, number) if options.only in one.case]
-        for one in chosen:
+        for one in measurements(folder, number, options.only):
             figures.add(one.case, one.name, _measure(one))
         shutil.rmtree(folder / "arrays", ignore_errors=True)  # 2 GB a round; few files, so this disturbs nothing
     text = page(figures, rounds=options.rounds, versions=environments.versions())

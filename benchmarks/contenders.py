@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -42,19 +42,18 @@ class Measurement:
     environment: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def measurements(folder: Path, turn: int) -> Iterator[Measurement]:
+def measurements(folder: Path, turn: int, only: Sequence[str] = ()) -> Iterator[Measurement]:
     """Everything that one round measures.
 
     Args:
         folder: where; new for each round.
         turn: the round's number. Each round another contender comes first, so that none always finds
             the disk as the same other one left it.
+        only: the names of `GROUPS` that are measured; by default all.
     """
-    yield from _fan_out(folder, turn)
-    yield from _small()
-    yield from _command_line(folder)
-    yield from _planning(folder)
-    yield from _arrays(folder, turn)
+    for name, group in GROUPS.items():
+        if not only or name in only:
+            yield from group(folder, turn)
 
 
 def _turned(items: Iterable[T], turn: int) -> list[T]:
@@ -89,13 +88,15 @@ def _fan_out(folder: Path, turn: int) -> Iterator[Measurement]:
             yield Measurement("one leaf, stored", name, [*one, str(WARM), "requires"], WARM, prepare=[stored])
 
 
-def _small() -> Iterator[Measurement]:
+def _start(folder: Path, _turn: int) -> Iterator[Measurement]:
     kart = python("kart")
     yield Measurement("construction", "kart", [kart, str(CASES / "construction.py")])
     for module in ("attrs", "kart_core", "kart_core:TaskOnKart,build"):
         yield Measurement("import", module, [kart, str(CASES / "importing.py"), module])
     yield Measurement("command line", "bare python", [kart, "-c", "pass"])
     yield Measurement("command line", "kart-core --help", [command("kart", "kart-core"), "--help"])
+
+    yield _stored_run(folder)
 
 
 PIPELINE = """\
@@ -115,15 +116,15 @@ class Total(kart.TaskOnKart[int]):
 """
 
 
-def _command_line(folder: Path) -> Iterator[Measurement]:
+def _stored_run(folder: Path) -> Measurement:
     place = folder / "command_line"
     place.mkdir(parents=True)
     (place / "pipeline.py").write_text(PIPELINE)
     run = [command("kart", "kart-core"), "run", "pipeline:Total"]
-    yield Measurement("command line", "kart-core run, stored", run, prepare=[run, run], cwd=str(place))
+    return Measurement("command line", "kart-core run, stored", run, prepare=[run, run], cwd=str(place))
 
 
-def _planning(folder: Path) -> Iterator[Measurement]:
+def _planning(folder: Path, _turn: int) -> Iterator[Measurement]:
     for count in (100, *PLANNED):
         run = [python("kart"), str(CASES / "planning.py"), str(folder / "planning"), str(count)]
         yield Measurement("planning", f"{count:,} tasks", run, count + 1)
@@ -137,3 +138,12 @@ def _arrays(folder: Path, turn: int) -> Iterator[Measurement]:
                 place = str(folder / "arrays" / name / suffix)
                 run = [python("kart"), str(CASES / script), place, step, suffix, str(MEGABYTES)]
                 yield Measurement(f".{suffix}, {step}", name, run, last)
+
+
+GROUPS: Mapping[str, Callable[[Path, int], Iterator[Measurement]]] = {
+    "fan-out": _fan_out,
+    "start": _start,
+    "planning": _planning,
+    "arrays": _arrays,
+}
+"""What is measured, by the names by which it can be chosen."""

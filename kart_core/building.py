@@ -189,7 +189,7 @@ class Session:
         if report.interrupted:
             raise KeyboardInterrupt
         if report.failures:
-            raise report.error()
+            raise report.error() from next(iter(report.failures.values()))
 
 
 def new_run() -> str:

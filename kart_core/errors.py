@@ -92,5 +92,10 @@ class BuildError(KartError):
     def __init__(self, message: str, failures: Mapping[TaskOnKart[Any], BaseException] | None = None) -> None:
         super().__init__(message)
         self.failures: dict[TaskOnKart[Any], BaseException] = dict(failures or {})
-        if self.failures and all(isinstance(error, MissingDataError) for error in self.failures.values()):
+        if self.failures and all(map(_is_missing_data, self.failures.values())):
             self.exit_code = MissingDataError.exit_code  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _is_missing_data(error: BaseException) -> bool:
+    """Whether it says that data is not there: of the task itself, or of all that it asked for while it ran."""
+    return isinstance(error, (MissingDataError, BuildError)) and error.exit_code == MissingDataError.exit_code

@@ -427,7 +427,7 @@ def required_tasks(task: AnyTask) -> tuple[AnyTask, ...]:
     return held["_kart_required"]
 
 
-def tasks_in(structure: Any, owner: AnyTask) -> Iterator[AnyTask]:
+def tasks_in(structure: Any, owner: AnyTask, where: str = "requires()") -> Iterator[AnyTask]:
     """Every task in what `requires()` gave: a task, None, or a list, tuple or mapping of such."""
     pending = [structure]
     while pending:
@@ -442,7 +442,7 @@ def tasks_in(structure: Any, owner: AnyTask) -> Iterator[AnyTask]:
             pending.extend(reversed(list(value)))
         else:
             raise GraphError(
-                f"requires() of {owner!r} gave a {type(value).__name__}; "
+                f"{where} of {owner!r} gave a {type(value).__name__}; "
                 "give a task, or a list, tuple or mapping of tasks"
             )
 

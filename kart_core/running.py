@@ -40,10 +40,12 @@ class Attempt:
         outputs: what the task's `output()` gave, asked once.
         resolved: what holds for the task in this run.
         unique_id: the task's.
+        above: the attempt in whose `run` this one was asked for, if there is one.
     """
 
     __slots__ = (
         "_generators",
+        "above",
         "id",
         "log",
         "on_progress",
@@ -63,6 +65,7 @@ class Attempt:
         on_progress: Callable[[int, int | None], None] | None = None,
     ) -> None:
         self.task = task
+        self.above = _current
         self.resolved = resolved
         self.unique_id = task.unique_id
         self.id = id_

@@ -18,7 +18,7 @@ from kart_core.plugin import Seeder
 from kart_core.settings import DEFAULT_SEED_METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -31,44 +31,86 @@ _STATE_PAIRS: Final = (("get_state", "set_state"), ("getstate", "setstate"), ("g
 _taken: Final = threading.Lock()
 
 
+class _Layer:
+    """The generators as they were found, by the name of the method that seeded them first.
+
+    All builds that the process's callers have under way at once share one layer: what the second
+    of them found was a task's of the first. A build inside a task has a layer of its own.
+    """
+
+    def __init__(self, outer: _Layer | None = None) -> None:
+        self.outer = outer
+        self.builds = 0
+        self.saved: dict[str, tuple[Seeder, Any]] = {}
+        self.methods: Sequence[str] = ()
+        self._suspended: list[tuple[Seeder, Any]] = []
+
+    def give_back(self, but: Container[str] = ()) -> None:
+        """Gives back, last saved first, until only those of some methods are left that need not be given back."""
+        names = list(self.saved)
+        others = (i for i, name in enumerate(names) if name not in but)
+        with ExitStack() as stack:  # one that fails keeps none of the others from being given back
+            for name in names[next(others, len(names)) :]:
+                seeder, state = self.saved.pop(name)
+                stack.callback(seeder.restore, state)
+
+    def suspend(self) -> None:
+        """Shows a build inside the running task the generators that the outer one found."""
+        for seeder, state in reversed(self.saved.values()):
+            self._suspended.append((seeder, seeder.save()))
+            seeder.restore(state)
+
+    def resume(self) -> None:
+        """Lets the running task go on where it was."""
+        with ExitStack() as stack:
+            for seeder, state in self._suspended:
+                stack.callback(seeder.restore, state)
+            self._suspended.clear()
+
+
+_outermost: Final = _Layer()
+_innermost = _outermost  # another one only while a build inside a task is under way
+_layers: Final = threading.Lock()
+
+
 class Generators:
     """The global random generators during one build.
 
     As a context manager it gives each generator that was seeded back as it was found, at the
-    end; within the build only tasks draw from them, so nothing is saved between tasks. Builds of
-    other threads wait: what one gives back would break into the stream of the other's task.
-
-    Args:
-        needed: whether any task will run.
+    end; within the build only tasks draw from them, so nothing is saved between two tasks that
+    name the same methods. A task that does not name a method finds what it seeds, or sets, as
+    the caller left it, whatever ran before.
     """
 
-    def __init__(self, needed: bool = True) -> None:
-        # A build inside a task's run has them from the build around it.
-        self._takes = needed and not running.is_inside()
+    def __init__(self) -> None:
         self._seeders: dict[str, Seeder] = {}
-        self._saved: dict[str, tuple[Seeder, Any]] = {}
-        self._ready: dict[str, Callable[[int], None]] = {}  # what is imported and saved need only be seeded
+        self._layer = _outermost
         self._watcher: _Watcher | None = None
         self._armed: _Watcher | None = None
 
     def __enter__(self) -> Generators:
-        if self._takes:
-            _taken.acquire()
+        global _innermost
+        with _layers:
+            if running.is_inside():
+                _innermost.suspend()
+                self._layer = _innermost = _Layer(_innermost)
+            self._layer.builds += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._give_back()
-        finally:
-            if self._takes:
-                _taken.release()
-
-    def _give_back(self) -> None:
+        global _innermost
         self.release()
-        for seeder, state in self._saved.values():
-            seeder.restore(state)
-        self._saved.clear()
-        self._ready.clear()
+        with _layers:
+            self._layer.builds -= 1
+            if self._layer.builds:
+                return
+            try:
+                self._layer.methods = ()
+                self._layer.give_back()
+            finally:
+                if self._layer.outer is not None:
+                    _innermost = self._layer.outer
+                    _innermost.resume()
         for finder in sys.meta_path:
             # This build ran inside a task; what it imported is not yet seeded for that task.
             if isinstance(finder, _Watcher):
@@ -103,12 +145,16 @@ class Generators:
             methods: the names.
             value: the seed, 0 to 2**32 - 1.
         """
+        layer = self._layer
+        if layer.methods != methods:
+            layer.give_back(but=methods)
+            layer.methods = methods
         waiting: list[Seeder] = []
         for method in methods:
-            ready = self._ready.get(method)
-            if ready is not None:
-                ready(value)
-            elif not self._seed(seeder := self._seeder(method), value):
+            seeder = self._seeders.get(method) or self._seeder(method)
+            if method in layer.saved:
+                seeder.seed(value)
+            elif not self._seed(seeder, value):
                 waiting.append(seeder)
         if waiting:
             if self._armed is None or self._armed.seeders != waiting:
@@ -123,14 +169,16 @@ class Generators:
             sys.meta_path.remove(self._watcher)
             self._watcher = None
 
+    def called(self, methods: Sequence[str]) -> tuple[str, ...]:
+        """Those of the methods that were called for the task: the others' libraries it did not import."""
+        return tuple([method for method in methods if method in self._layer.saved])
+
     def _seed(self, seeder: Seeder, value: int, done: str = "") -> bool:
-        if seeder.method in self._ready:
+        if seeder.method in self._layer.saved:
             return True
         if not _imported(seeder.module, done):
             return False
-        if seeder.method not in self._saved:
-            self._saved[seeder.method] = (seeder, seeder.save())
-        self._ready[seeder.method] = seeder.seed
+        self._layer.saved[seeder.method] = (seeder, seeder.save())
         seeder.seed(value)
         return True
 
@@ -170,12 +218,15 @@ def _findable(library: str) -> bool:
 
 
 def _uncallable(method: str, owner: object, why: str, library: str) -> ConfigError:
-    hint = str(host.current().missing("kart_seeders", method))
-    plugin = f" (the plugin for it: {hint.partition('— ')[2]})" if "— " in hint else ""
     return ConfigError(
-        f"fix_random_seed_methods of {owner!r} names {method!r}, but {why}; install {library}{plugin}, "
+        f"fix_random_seed_methods of {owner!r} names {method!r}, but {why}; install {library}{_hint(method)}, "
         "or take the name out of the list"
     )
+
+
+def _hint(method: str) -> str:
+    said = str(host.current().missing("kart_seeders", method))
+    return f" (the plugin for it: {said.partition('— ')[2]})" if "— " in said else ""
 
 
 class _Dotted:
@@ -197,7 +248,13 @@ class _Dotted:
                 f"fix_random_seed_methods names {self.method!r}, but {self.owner} has no function {self.name!r}; "
                 "correct the name, or take it out of the list"
             )
-        function(value)
+        try:
+            function(value)
+        except TypeError as error:
+            raise ConfigError(
+                f"fix_random_seed_methods names {self.method!r}, which cannot be called with a seed: {error}; "
+                f"take the name out of the list{_hint(self.method)}"
+            ) from error
 
     def _state_pair(self) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
         module = sys.modules[self.owner]

@@ -207,6 +207,7 @@ def test_a_failure_of_what_is_yielded_fails_the_task_and_is_named_with_its_excep
     inner = error.value.failures[Asks(kind="a failing task")]
     assert isinstance(inner, kart.BuildError)
     assert isinstance(inner.failures[Fails()], LookupError)
+    assert inner.__cause__ is inner.failures[Fails()], "a traceback shows where it began"
     assert Leaf(i=1).complete()
     assert not Asks(kind="a failing task").complete()
 
@@ -220,7 +221,7 @@ def test_missing_data_of_what_is_yielded_is_exit_code_20() -> None:
         def run(self) -> Any:
             return (yield Data())
 
-    assert execute(AsksForData()).failures
+    assert execute(AsksForData()).exit_code == 20
     Path("resources").mkdir(exist_ok=True)
     Path("resources/data.txt").write_text("data")
     assert kart.build(AsksForData()) == "data"
@@ -256,8 +257,40 @@ class Itself(kart.TaskOnKart[int]):
 
 
 def test_a_task_that_yields_itself_is_an_error() -> None:
-    with pytest.raises(kart.BuildError, match="Itself"):
+    with pytest.raises(kart.BuildError, match=r"Itself\(\) → Itself\(\)"):
         kart.build(Itself())
+
+
+class Ping(kart.TaskOnKart[int]):
+    def run(self) -> Any:
+        return (yield Pong())
+
+
+class Pong(kart.TaskOnKart[int]):
+    def run(self) -> Any:
+        return (yield Ping())
+
+
+def test_tasks_that_yield_each_other_are_an_error_that_prints_the_circle() -> None:
+    with pytest.raises(kart.BuildError, match=r"Ping\(\) → Pong\(\) → Ping\(\)"):
+        kart.build(Ping())
+
+
+class Builds(kart.TaskOnKart[list[Any]]):
+    """Builds another task in its `run`, without yielding it."""
+
+    def run(self) -> list[Any]:
+        first = random.random()
+        value = kart.build(DrawsBetween(ask=2))
+        self.task_log["first"] = first
+        return [value, first, random.random()]
+
+
+def test_a_build_inside_of_a_run_is_a_build_like_any_other() -> None:
+    value, first, second = kart.build(Builds())
+    assert value == kart.build(DrawsBetween())
+    assert Builds().task_log == {"first": first}
+    assert kart.build(Builds(), rerun=True) == [value, first, second]
 
 
 def test_a_failure_after_a_yield_leaves_nothing_of_the_task() -> None:
@@ -271,4 +304,4 @@ def test_a_failure_after_a_yield_leaves_nothing_of_the_task() -> None:
         kart.build(Late())
     assert not Late().complete()
     assert [path.name.split("_")[0] for path in Path("resources").rglob("*.pkl")] == ["Leaf"]
-    assert [path for path in Path("resources").rglob(".*.tmp")] == []  # noqa: C416
+    assert list(Path("resources").rglob(".*.tmp")) == []

@@ -351,13 +351,14 @@ def test_what_is_no_task_is_refused_with_a_way_out() -> None:
         kart.build(Fine)  # type: ignore[call-overload]
 
 
-def test_an_exception_of_requires_reaches_the_caller_as_it_is() -> None:
+def test_an_exception_of_requires_is_a_graph_error_that_carries_it() -> None:
     class Bad(kart.TaskOnKart[int]):
         def requires(self) -> Any:
             raise LookupError("requires")
 
-    with pytest.raises(LookupError, match="requires"):
+    with pytest.raises(kart.GraphError, match="requires") as caught:
         kart.build(Bad())
+    assert isinstance(caught.value.__cause__, LookupError)
 
 
 # --- the process is as it was before

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
 from kart_core import host, running
 from kart_core.dumping import dump
 from kart_core.errors import KartError, ParameterError
-from kart_core.identity import required_tasks, tasks_in
+from kart_core.identity import cycle, required_tasks, tasks_in
 from kart_core.loading import value_of
 from kart_core.nested import is_mapping, is_sequence
 from kart_core.planning import code_of
@@ -69,6 +70,7 @@ class Worker:
         with running.one_at_a_time:
             self._count += 1
             attempt = running.Attempt(task, f"{self._run}-{self._count}", resolved(task), self._progress_of(task))
+            _refuse_circle(attempt)
             before = running.enter(attempt)
             try:
                 extra = self._run_task(task, attempt)
@@ -104,20 +106,26 @@ class Worker:
     def _drive(self, task: AnyTask, steps: Generator[Any, Any, Any], extra: list[AnyTask]) -> Any:
         """Goes through a `run` that yields tasks: they are built, and their values sent back."""
         answer: Any = None
-        while True:
-            try:
-                wanted = steps.send(answer)
-            except StopIteration as end:
-                return end.value
-            if wanted is None:
-                raise ParameterError(f"run() of {task!r} yielded None; yield a task, or a list or mapping of tasks")
-            asked = list(tasks_in(wanted, task))
-            attempt = running.current()
-            # The tasks that are built now draw from the same generators; this one goes on where it was.
-            self._build(asked)
-            running.enter(attempt)
-            extra.extend(asked)
-            answer = _values_of(wanted)
+        failure: Exception | None = None
+        with closing(steps):
+            while True:
+                try:
+                    wanted = steps.send(answer) if failure is None else steps.throw(failure)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    answer, failure = self._asked(task, wanted, extra), None
+                except Exception as error:
+                    failure = error  # is raised where the run yielded, which may know what to do about it
+
+    def _asked(self, task: AnyTask, wanted: Any, extra: list[AnyTask]) -> Any:
+        if wanted is None:
+            raise ParameterError(f"run() of {task!r} yielded None; yield a task, or a list or mapping of tasks")
+        asked = list(tasks_in(wanted, task, "a yield in run()"))
+        # The tasks that are built now draw from the same generators; this one goes on where it was.
+        self._build(asked)
+        extra.extend(asked)
+        return _values_of(wanted)
 
     def _commit(
         self, task: AnyTask, attempt: Attempt, replaces: bool, extra: list[AnyTask], started: float, clock: float
@@ -151,10 +159,10 @@ class Worker:
         remember(workspace, path, attempt.id, tuple(outputs))
 
     def _seed_text(self, attempt: Attempt) -> str:
-        methods = attempt.resolved.methods
-        text = self._texts.get(methods)
+        called = self._generators.called(attempt.resolved.methods)
+        text = self._texts.get(called)
         if text is None:
-            text = self._texts[methods] = to_text(list(methods))
+            text = self._texts[called] = to_text(called)
         return f'{{"value":{seed_of(attempt)},"methods":{text}}}'
 
     def _code_text(self, task: AnyTask) -> str:
@@ -162,6 +170,15 @@ class Worker:
         if text is None:
             text = self._texts[type(task)] = to_text(code_of(task))
         return text
+
+
+def _refuse_circle(attempt: Attempt) -> None:
+    path, above = [attempt.task], attempt.above
+    while above is not None:
+        path.append(above.task)
+        if above.unique_id == attempt.unique_id:
+            raise cycle(path[::-1])
+        above = above.above
 
 
 def _output(target: Target, size: int, digest: str) -> Output:

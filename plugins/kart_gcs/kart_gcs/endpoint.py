@@ -62,7 +62,7 @@ def find(settings: GcsSettings, environment: Mapping[str, str]) -> Endpoint:
         timeouts = (settings.connect_timeout, settings.read_timeout)
         document = discovery.read_or_fetch(path, settings.discovery_url, timeouts)
         if not emulator or urlsplit(document.root).hostname not in _OF_GOOGLE:
-            return Endpoint(*document, source=discovery.VARIABLE)
+            return Endpoint(*document, source=discovery.VARIABLE, emulated=bool(emulator))
     if emulator and emulator != "default":
         emulator = emulator if "://" in emulator else f"http://{emulator}"
         return Endpoint(_address(emulator, "STORAGE_EMULATOR_HOST"), source="STORAGE_EMULATOR_HOST", emulated=True)

@@ -1,0 +1,631 @@
+"""What every object store has in common: a base class for the stores of buckets, on fsspec's event loop.
+
+A plugin subclasses `ObjectStore` and says how single requests are made and what their errors
+mean; everything that must be right in each store is here, once: whole writes, large uploads in
+parts that are aborted when they fail, one winner of an exclusive creation though answers get lost,
+few requests for many questions (`kart_core.builtin.object_lookup`), reads that go on where the
+connection broke, and retries in one layer (`kart_core.builtin.patience`).
+
+What a subclass gives, all of it coroutines on fsspec's loop but for the first. **None of them
+retries**: the client libraries' own retries must be switched off.
+
+``fault(error)``
+    What an exception of the client library means, as a `Fault`.
+``connect()``
+    The client, made in this process, at the first request. It is in ``self.client`` from then on.
+``head(key)``
+    A `Head`, or None where there is no such object.
+``get(key, start, mark)``
+    A `Body`: the object from byte ``start`` on; with a mark, only if the object still has it.
+``write(key, data, Condition)``
+    One PUT; gives the new mark. The condition's ``note`` is kept as metadata of the object.
+``delete(key, mark)``
+    With a mark, only if the object still has it. Need not say whether there was one.
+``page(prefix, start, token)``
+    A `Page` of the keys that begin with ``prefix``: the first page from the key ``start`` on (``""``:
+    from the first; some keys shortly before ``start`` do no harm), the next ones by the token.
+``begin(key, size, note)``, ``part(upload, number, offset, data, last)``, ``finish(upload, parts)``, ``abort(upload)``
+    A large upload: ``begin`` gives whatever the others need; ``part`` gives what ``finish`` needs of it.
+``uploads(prefix, token)``
+    What killed uploads left, by page, for ``kart-core storage sweep``; by default there is nothing.
+
+What becomes of a fault is said at `Fault`. Keys are whole keys of the bucket; paths are relative to
+the workspace's root. A subclass keeps no secret in its attributes: a store is pickled with all of
+them but the client, and its `repr` is in error messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import logging
+import os
+import tempfile
+import threading
+from math import ceil
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, TypeVar, cast
+
+from kart_core.builtin.local_store import refuse_way_out
+from kart_core.builtin.patience import Patience
+from kart_core.errors import StorageError
+from kart_core.plugin import Stat, Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+
+__all__ = [
+    "Body",
+    "Condition",
+    "Fault",
+    "Head",
+    "Leftover",
+    "ObjectStore",
+    "ObjectStoreDenied",
+    "ObjectStoreError",
+    "Page",
+]
+
+_log = logging.getLogger("kart_core.storage")
+
+_IN_MEMORY = 8 << 20
+"""Bytes up to which `ObjectStore.open` keeps the content in memory; larger ones go to a local temporary file."""
+
+_GOOD_WAY = 1 << 20
+"""Bytes after which a read that broke has come far enough to be given new patience."""
+
+_PARTS = 9_000
+"""Parts of one upload; stores take 10,000."""
+
+_ABORT = 5.0
+"""Seconds that an interrupted upload may take to remove what it has sent."""
+
+_IN_FLIGHT = 64 << 20
+"""Bytes of parts that are held in memory together, more or less."""
+
+T = TypeVar("T")
+
+
+class Fault(NamedTuple):
+    """What an error of the client library means.
+
+    ==============  ==========================================================================
+    ``missing``     no such object: `FileNotFoundError`, or None or False where a question was asked
+    ``unmet``       a condition does not hold: the object exists, or is another than was expected
+    ``passing``     it may pass: tried again; then as ``final``. A write may have been done or not
+    ``denied``      not allowed: `ObjectStoreDenied`
+    ``final``       it will not pass: `ObjectStoreError`
+    ==============  ==========================================================================
+    """
+
+    kind: Literal["missing", "unmet", "passing", "denied", "final"]
+    why: str = ""
+    """The cause, in some words, without any secret: ``the secret key is wrong``."""
+    advice: str = ""
+    """The next step: ``check AWS_SECRET_ACCESS_KEY``."""
+
+
+class Condition(NamedTuple):
+    """Under which condition an object is written."""
+
+    new: bool = False
+    """Only if there is no such object."""
+    mark: str | None = None
+    """Only if the object has this mark."""
+    note: str | None = None
+    """A text to keep with the object, by which the writer knows its own write again."""
+
+
+class Head(NamedTuple):
+    """What is known of an object without its content."""
+
+    stat: Stat
+    note: str | None = None
+    """The note with which it was written."""
+
+
+class Body(NamedTuple):
+    """An object's content on its way."""
+
+    stat: Stat
+    """Of the whole object, wherever the content begins."""
+    chunks: AsyncIterator[bytes]
+
+
+class Page(NamedTuple):
+    """A part of a listing, in the order of keys."""
+
+    entries: Sequence[tuple[str, Stat]]
+    token: str | None
+    """Asks for the next page; None at the end."""
+
+
+class Leftover(NamedTuple):
+    """What an upload that was killed left in a bucket, invisible to readers."""
+
+    path: str
+    """The file that it would have become, relative to the root."""
+    upload: Any
+    """What `ObjectStore.abort` takes."""
+    started: float | None
+    """Seconds since the epoch."""
+
+
+class ObjectStoreError(StorageError, OSError):
+    """A request that a bucket refused, or that did not reach it: one sentence with the cause and the next step."""
+
+    number: ClassVar[int] = errno.EIO
+
+    def __init__(self, message: str) -> None:
+        OSError.__init__(self, self.number, message)
+        self._message = message
+
+    def __str__(self) -> str:
+        return self._message
+
+    def __reduce__(self) -> tuple[type[ObjectStoreError], tuple[str]]:
+        return type(self), (self._message,)
+
+
+class ObjectStoreDenied(ObjectStoreError, PermissionError):
+    """A request that the credentials do not allow."""
+
+    number = errno.EACCES
+
+
+class _Refused(Exception):
+    """A request that failed for good."""
+
+    def __init__(self, fault: Fault, again: bool) -> None:
+        super().__init__(fault.why)
+        self.fault = fault
+        self.again = again  # whether an earlier try may have been done without our hearing of it
+
+
+class _Cut(Exception):
+    """Content that ended too early."""
+
+
+class _Session:
+    """What a store has in one process."""
+
+    def __init__(self, at_once: int) -> None:
+        from fsspec.asyn import get_loop  # pyright: ignore
+
+        self.process = os.getpid()
+        self.loop: asyncio.AbstractEventLoop = cast("Any", get_loop)()
+        self.client: Any = None
+        self.connecting = asyncio.Lock()
+        # More requests at once than connections would wait inside the client library; aiohttp then
+        # shuffles those who wait, by the global random generator.
+        self.slots = asyncio.Semaphore(at_once)
+        self.answered = False
+
+
+class ObjectStore(Store):
+    """The base of a store in a bucket. See the module for what a subclass gives.
+
+    Args:
+        url: the workspace's URL, as people name it.
+        root: the prefix of its keys, without a slash at the end; ``""`` for the whole bucket.
+        at_once: requests under way together; the client must have as many connections.
+        patience: seconds for which a request is tried again.
+        first_patience: the same, as long as the store has never answered in this process.
+    """
+
+    part_size: ClassVar[int] = 8 << 20
+    """Bytes of a part of a large upload, at least; content up to two parts goes in one request."""
+    parts_at_once: ClassVar[int] = 4
+    """Parts under way together; 1: they are sent one after the other, in their order."""
+    page_size: ClassVar[int] = 1000
+    """Keys in a page of a listing."""
+
+    def __init__(
+        self, url: str, root: str, *, at_once: int = 32, patience: float = 60.0, first_patience: float = 6.0
+    ) -> None:
+        self.url = url
+        self._root = f"{root.strip('/')}/" if root.strip("/") else ""
+        self._at_once = at_once
+        self._patience = patience
+        self._first_patience = min(first_patience, patience)
+        self._session: _Session | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_session": None}
+
+    # --- what a subclass gives ------------------------------------------------------------
+
+    def fault(self, error: Exception) -> Fault:
+        """What an exception means."""
+        raise NotImplementedError
+
+    async def connect(self) -> Any:
+        """The client, made in this process."""
+        raise NotImplementedError
+
+    async def head(self, key: str) -> Head | None:
+        """What is known of an object; None where there is none."""
+        raise NotImplementedError
+
+    async def get(self, key: str, start: int, mark: str | None) -> Body:
+        """An object's content from a byte on; with a mark, only if it still has it."""
+        raise NotImplementedError
+
+    async def write(self, key: str, data: bytes, condition: Condition) -> str:
+        """Writes an object with one request; gives its mark."""
+        raise NotImplementedError
+
+    async def delete(self, key: str, mark: str | None) -> None:
+        """Deletes an object; with a mark, only if it still has it."""
+        raise NotImplementedError
+
+    async def page(self, prefix: str, start: str, token: str | None) -> Page:
+        """One page of the objects whose keys begin with a prefix."""
+        raise NotImplementedError
+
+    async def begin(self, key: str, size: int, note: str) -> Any:
+        """Begins a large upload."""
+        raise NotImplementedError
+
+    async def part(self, upload: Any, number: int, offset: int, data: bytes, last: bool) -> Any:
+        """Sends one part; the first has the number 1."""
+        raise NotImplementedError
+
+    async def finish(self, upload: Any, parts: Sequence[Any]) -> None:
+        """Makes the object of its parts."""
+        raise NotImplementedError
+
+    async def abort(self, upload: Any) -> None:
+        """Drops what was sent; no error if there is nothing any more."""
+        raise NotImplementedError
+
+    async def uploads(
+        self, prefix: str, token: str | None
+    ) -> tuple[Sequence[tuple[str, Any, float | None]], str | None]:
+        """A page of the uploads that were begun and not ended: key, what `abort` takes, when it began; and a token."""
+        del prefix, token
+        return (), None
+
+    @property
+    def client(self) -> Any:
+        """What `connect` gave in this process."""
+        return self._here().client
+
+    # --- the store ------------------------------------------------------------------------
+
+    def stat(self, path: str) -> Stat | None:
+        return self._run(self.look(self._key(path)))
+
+    def stat_many(self, paths: Sequence[str]) -> list[Stat | None]:
+        from kart_core.builtin.object_lookup import look_many
+
+        keys = [self._key(path) for path in paths]
+        return self._run(look_many(self, keys)) if keys else []
+
+    def read(self, path: str) -> bytes:
+        file = self._run(self._fetch(self._key(path), io.BytesIO))
+        return cast("io.BytesIO", file).getvalue()
+
+    def open(self, path: str) -> BinaryIO:
+        # One request brings the whole: ranges would mix two contents, and the digest needs every byte.
+        def spool() -> BinaryIO:
+            return cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY, prefix=".kart-", suffix=".tmp"))  # noqa: SIM115
+
+        file = self._run(self._fetch(self._key(path), spool))
+        file.seek(0)
+        # Before Python 3.11 the spooled file is no file of io's; what it wraps is.
+        return cast("BinaryIO", cast("Any", file)._file)
+
+    def put(self, path: str, data: bytes) -> None:
+        key = self._key(path)
+        if len(data) > 2 * self.part_size:
+            view = memoryview(data)
+            self._run(self._upload(key, len(data), lambda start, count: bytes(view[start : start + count])))
+        else:
+            self._run(self._write(key, data, Condition()))
+
+    def put_file(self, path: str, source: str) -> None:
+        key = self._key(path)
+        size = os.path.getsize(source)
+
+        def read(start: int, count: int) -> bytes:
+            with open(source, "rb") as file:
+                file.seek(start)
+                return file.read(count)
+
+        if size > 2 * self.part_size:
+            self._run(self._upload(key, size, read))
+        else:
+            self._run(self._write(key, read(0, size), Condition()))
+        os.unlink(source)
+
+    def create(self, path: str, data: bytes) -> bool:
+        return self._run(self._write(self._key(path), data, Condition(new=True, note=_note()))) is not None
+
+    def replace(self, path: str, data: bytes, mark: str) -> str | None:
+        """Writes the content only if the file still has the mark; of many who try at once, one succeeds.
+
+        A mark may be a digest of the content: put something unique into it.
+
+        Returns:
+            The new mark; None where the file is another now, or gone.
+        """
+        return self._run(self._write(self._key(path), data, Condition(mark=mark, note=_note())))
+
+    def remove(self, path: str) -> bool:
+        key = self._key(path)
+
+        async def remove() -> bool:
+            if await self.look(key) is None:  # deleting does not say whether there was one
+                return False
+            return await self._delete(key, None)
+
+        return self._run(remove())
+
+    def remove_unchanged(self, path: str, mark: str) -> bool:
+        """Removes the file only if it still has the mark; whether it did.
+
+        Where an answer was lost and the file is gone, it counts as removed.
+        """
+        return self._run(self._delete(self._key(path), mark))
+
+    def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
+        folder = prefix.strip("/")
+        start = f"{self._key(folder)}/" if folder else self._root
+        token: str | None = None
+        while True:
+            page = self._run(self.next_page(start, "", token))
+            for key, stat in page.entries:
+                if not key.endswith("/"):  # the markers of folders that consoles make
+                    yield key[len(self._root) :], stat
+            token = page.token
+            if token is None:
+                return
+
+    def staging_directory(self, path: str) -> None:  # noqa: ARG002
+        return None
+
+    def local_path(self, path: str) -> None:  # noqa: ARG002
+        return None
+
+    # --- what killed uploads left ---------------------------------------------------------
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """What uploads that were begun below the root, and neither ended nor aborted, hold in the bucket."""
+        token: str | None = None
+        while True:
+            found, token = self._run(self.trying(lambda: self.uploads(self._root, token)))  # noqa: B023
+            for key, upload, started in found:
+                if key.startswith(self._root):
+                    yield Leftover(key[len(self._root) :], upload, started)
+            if token is None:
+                return
+
+    def sweep(self, leftover: Leftover) -> None:
+        """Removes what an upload left; if it is under way after all, it fails."""
+        self._run(self.trying(lambda: self.abort(leftover.upload)))
+
+    # --- single requests, tried again: for this module and object_lookup -------------------
+
+    async def look(self, key: str) -> Stat | None:
+        """`stat` by the whole key."""
+        head = await self._head(key)
+        return None if head is None else head.stat
+
+    async def next_page(self, prefix: str, start: str, token: str | None) -> Page:
+        """`page`, tried again."""
+        return await self.trying(lambda: self.page(prefix, start, token))
+
+    async def trying(self, request: Callable[[], Awaitable[T]], patience: Patience | None = None) -> T:
+        """Makes a request until it is answered, or time is up, or the answer is final.
+
+        Args:
+            request: makes it anew.
+            patience: where the request itself says how it comes on.
+
+        Raises:
+            _Refused: the last fault.
+        """
+        session = self._here()
+        patience = patience or self._new_patience()
+        while True:
+            try:
+                await self._connected(session)
+                async with session.slots:
+                    answer = await request()
+            except Exception as error:
+                fault = self._meant(error)
+            else:
+                session.answered = True
+                return answer
+            if fault.kind in ("missing", "unmet"):
+                session.answered = True
+            wait = patience.wait() if fault.kind == "passing" else None
+            if wait is None:
+                raise _Refused(fault, again=patience.tried)
+            _log.debug("%s: %s; tried again in %.1f s", self.url, fault.why, wait)
+            await asyncio.sleep(wait)
+
+    async def _head(self, key: str) -> Head | None:
+        try:
+            return await self.trying(lambda: self.head(key))
+        except _Refused as refused:
+            if refused.fault.kind == "missing":
+                return None
+            raise
+
+    async def _write(self, key: str, data: bytes, condition: Condition) -> str | None:
+        """The new mark; None where the condition does not hold."""
+        try:
+            return await self.trying(lambda: self.write(key, data, condition))
+        except _Refused as refused:
+            if condition == Condition() or refused.fault.kind not in ("unmet", "missing"):
+                raise
+            return await self._mine(key, condition.note) if refused.again else None
+
+    async def _mine(self, key: str, note: str | None) -> str | None:
+        """The mark of an object that is there by our own write, of which the answer was lost; None if it is not."""
+        head = await self._head(key)
+        return head.stat.mark if head is not None and note is not None and head.note == note else None
+
+    async def _delete(self, key: str, mark: str | None) -> bool:
+        try:
+            await self.trying(lambda: self.delete(key, mark))
+        except _Refused as refused:
+            if refused.fault.kind == "missing":
+                return refused.again
+            if refused.fault.kind == "unmet" and mark is not None:
+                return refused.again and await self._head(key) is None
+            raise
+        return True
+
+    async def _fetch(self, key: str, new_file: Callable[[], BinaryIO]) -> BinaryIO:
+        """The content in a new file; where a connection breaks on the way, it goes on from there."""
+        patience = self._new_patience()
+        file = new_file()
+        expected: Stat | None = None
+        done = 0
+
+        async def receive() -> None:
+            nonlocal expected, done
+            body = await self.get(key, done, expected.mark if expected is not None and done else None)
+            expected = body.stat
+            fresh = 0
+            async for chunk in body.chunks:
+                file.write(chunk)
+                done += len(chunk)
+                fresh += len(chunk)
+                if fresh >= _GOOD_WAY:
+                    fresh = 0
+                    patience.renew(self._patience)
+            if done < expected.size:
+                raise _Cut(f"only {done} of {expected.size} bytes came")
+
+        try:
+            while True:
+                try:
+                    await self.trying(receive, patience)
+                    return file
+                except _Refused as refused:
+                    # Somebody replaced the object while it was read: from the beginning, then.
+                    if refused.fault.kind != "unmet" or (wait := patience.wait()) is None:
+                        raise
+                done, expected = 0, None
+                file.seek(0)
+                file.truncate()
+                await asyncio.sleep(wait)
+        except BaseException:
+            file.close()
+            raise
+
+    async def _upload(self, key: str, size: int, read: Callable[[int, int], bytes]) -> None:
+        """Sends content in parts; whoever reads sees nothing of it before the end."""
+        granule = 1 << 18  # Google takes parts in multiples of 256 KiB
+        length = max(self.part_size, ceil(size / _PARTS / granule) * granule)
+        count = ceil(size / length)
+        note = _note()
+        upload = await self.trying(lambda: self.begin(key, size, note))
+        sent: list[Any] = [None] * count
+        numbers = iter(range(count))
+
+        async def send() -> None:
+            for index in numbers:
+                start = index * length
+                data = await asyncio.to_thread(read, start, min(length, size - start))
+                last = index == count - 1
+                sent[index] = await self.trying(lambda: self.part(upload, index + 1, start, data, last))  # noqa: B023
+
+        senders = [
+            asyncio.ensure_future(send()) for _ in range(max(1, min(self.parts_at_once, count, _IN_FLIGHT // length)))
+        ]
+        try:
+            await asyncio.gather(*senders)
+            try:
+                await self.trying(lambda: self.finish(upload, sent))
+            except _Refused as refused:
+                # The upload is not known any more: a try of which the answer was lost has ended it.
+                if refused.fault.kind != "missing" or await self._mine(key, note) is None:
+                    raise
+        except BaseException:
+            for sender in senders:
+                sender.cancel()
+            await asyncio.gather(*senders, return_exceptions=True)
+            await asyncio.shield(self._drop(key, upload))
+            raise
+
+    async def _drop(self, key: str, upload: Any) -> None:
+        try:
+            async with self._here().slots:
+                await self.abort(upload)
+        except Exception as error:
+            why = self._meant(error).why
+            _log.warning(
+                "an upload to %s failed, and what it had sent could not be removed (%s); "
+                "kart-core storage sweep %s finds it",
+                key,
+                why,
+                self.url,
+            )
+
+    # --- the bridge to fsspec's loop ------------------------------------------------------
+
+    def _key(self, path: str) -> str:
+        if ".." in path or path[:1] in ("", "/"):
+            refuse_way_out(path)
+        return self._root + path
+
+    def _here(self) -> _Session:
+        session = self._session
+        if session is None or session.process != os.getpid():
+            session = self._session = _Session(self._at_once)
+        return session
+
+    def _new_patience(self) -> Patience:
+        return Patience(self._patience if self._here().answered else self._first_patience)
+
+    async def _connected(self, session: _Session) -> None:
+        if session.client is None:
+            async with session.connecting:
+                if session.client is None:
+                    session.client = await self.connect()
+
+    def _meant(self, error: Exception) -> Fault:
+        if isinstance(error, _Refused):
+            return error.fault
+        if isinstance(error, _Cut):
+            return Fault("passing", str(error), "check the network")
+        if isinstance(error, asyncio.TimeoutError):
+            return Fault("passing", "no answer in time", "check the endpoint and the network")
+        return self.fault(error)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine on fsspec's loop, which has a thread of its own: the caller may have a running loop too."""
+        ended = threading.Event()
+
+        async def whole() -> T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(whole(), self._here().loop)
+        try:
+            return future.result()
+        except _Refused as refused:
+            fault = refused.fault
+        except BaseException:  # an interruption: an upload is given a moment to remove what it has sent
+            if future.cancel():
+                ended.wait(_ABORT)
+            raise
+        if fault.kind == "missing":
+            raise FileNotFoundError(errno.ENOENT, fault.why or "no such object", self.url)
+        kind = ObjectStoreDenied if fault.kind == "denied" else ObjectStoreError
+        advice = f"; {fault.advice}" if fault.advice else ""
+        raise kind(f"{self.url}: {fault.why}{advice}")
+
+
+def _note() -> str:
+    return os.urandom(12).hex()
