@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def main() -> None:
 
 def _measure(one: Measurement) -> Cost:
     for command in one.prepare:
-        subprocess.run(command, cwd=one.cwd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        measure(command, cwd=one.cwd)
     return measure(one.command, result=one.result, cwd=one.cwd, environment=one.environment)
 
 

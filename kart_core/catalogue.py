@@ -49,6 +49,8 @@ _PACKAGES: Mapping[str, Mapping[str, str]] = {
         "numpy.random.seed": "kart-torch-seed",
         "torch.random.manual_seed": "kart-torch-seed",
         "torch.manual_seed": "kart-torch-seed",
+        "torch.cuda.manual_seed_all": "kart-torch-seed",
+        "torch.use_deterministic_algorithms": "kart-torch-seed",
     },
     "kart_executors": {"dask": "kart-dask"},
 }

@@ -493,6 +493,26 @@ def cycle(tasks: Sequence[AnyTask]) -> GraphError:
     )
 
 
+def holds_files(task: AnyTask) -> bool:
+    """Whether a significant parameter of the task holds something whose content may change: a file."""
+    held = task.__dict__
+    pending = [held[s.name] for s in shape_of(type(task)).slots if s.significant and type(held[s.name]) not in SCALARS]
+    while pending:
+        value = pending.pop()
+        if hasattr(type(value), "_kart_encode"):
+            return True
+        if is_mapping(value):
+            pending.extend(value.values())
+        elif is_items(value):
+            pending.extend(item for item in value if type(item) not in SCALARS and not is_task(item))
+    return False
+
+
+def identity_now(task: AnyTask) -> bytes:
+    """The identity that the task would have if it were made now: another where a file's content has changed."""
+    return _identity_of(task)
+
+
 def _identity_of(task: AnyTask) -> bytes:
     """The identity of a task whose children and requirements have theirs."""
     shape = shape_of(type(task))

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from kart_core.digest import digest16
-from kart_core.errors import KartError, SerializationError
+from kart_core.errors import KartError, ParameterError, SerializationError
 
 if TYPE_CHECKING:
+    from random import Random
+
     import numpy as np
+    import torch  # pyright: ignore[reportMissingImports]
 
     from kart_core.content import Content
     from kart_core.resolved import Resolved
@@ -74,7 +78,7 @@ class Attempt:
         self.log: dict[str, Any] = {}
         self.outputs: Any = resolved.output(task, self.unique_id)
         self.on_progress = on_progress
-        self._generators: dict[str, Any] = {}
+        self._generators: dict[tuple[str, str], Any] = {}
 
     def stage(self, target: Target, content: Content) -> None:
         """Keeps a serialized value until the run has returned; the last dump to a target counts."""
@@ -89,14 +93,38 @@ class Attempt:
             content.discard()
         self.staged.clear()
 
-    def generator(self, name: str) -> np.random.Generator:
-        """The task's own numpy generator of that name, made once per attempt."""
-        if name not in self._generators:
-            import numpy as np
+    def generator(self, name: str, kind: str) -> Any:
+        """The task's own generator of that name and kind, made once per attempt."""
+        key = (kind, name)
+        if key not in self._generators:
+            # The streams of numpy's generators were there first: their source names no kind.
+            source = f"{self.unique_id}/{name}" if kind == "numpy" else f"{self.unique_id}:{kind}/{name}"
+            self._generators[key] = _GENERATORS[kind](int.from_bytes(digest16(source.encode()), "big"))
+        return self._generators[key]
 
-            source = f"{self.unique_id}/{name}".encode()
-            self._generators[name] = np.random.default_rng(int.from_bytes(digest16(source), "big"))
-        return self._generators[name]
+
+def _numpy_generator(seed: int) -> np.random.Generator:
+    import numpy as np
+
+    return np.random.default_rng(seed)
+
+
+def _random_generator(seed: int) -> Random:
+    from random import Random
+
+    return Random(seed)
+
+
+def _torch_generator(seed: int) -> Any:
+    torch: Any = import_module("torch")  # not by a statement: type checkers need not have torch to check kart
+    return torch.Generator().manual_seed(seed % 2**63)
+
+
+_GENERATORS: Final[Mapping[str, Callable[[int], object]]] = {
+    "numpy": _numpy_generator,
+    "random": _random_generator,
+    "torch": _torch_generator,
+}
 
 
 _current: Attempt | None = None
@@ -127,17 +155,28 @@ def _attempt_for(what: str) -> Attempt:
     return _current
 
 
-def rng(name: str = "") -> np.random.Generator:
-    """A numpy generator that is the running task's own.
+@overload
+def rng(name: str = "", kind: Literal["numpy"] = "numpy") -> np.random.Generator: ...
+@overload
+def rng(name: str = "", *, kind: Literal["random"]) -> Random: ...
+@overload
+def rng(  # pyright: ignore[reportUnknownParameterType] - where torch is not installed
+    name: str = "", *, kind: Literal["torch"]
+) -> torch.Generator: ...  # pyright: ignore[reportUnknownMemberType]
+def rng(name: str = "", kind: str = "numpy") -> Any:
+    """A random generator that is the running task's own.
 
-    Its stream is made from the task's unique id and `name`: it is the same every time, and no
-    other draw, in this task or elsewhere, moves it.
+    Its stream is made from the task's unique id, `name` and `kind`: it is the same every time,
+    and no other draw, in this task or elsewhere, moves it.
 
     Args:
         name: tells several generators of one task apart.
+        kind: whose generator: ``"numpy"`` gives a `numpy.random.Generator`, ``"random"`` a
+            `random.Random`, ``"torch"`` a `torch.Generator` on the CPU, for samplers and data loaders.
 
     Raises:
-        KartError: no task is running.
+        KartError: no task is running, or the library is not installed.
+        ParameterError: there is no such kind.
 
     Example:
         >>> import kart_core as kart
@@ -147,7 +186,17 @@ def rng(name: str = "") -> np.random.Generator:
         >>> kart.build(Split()) == kart.build(Split())
         True
     """
-    return _attempt_for("kart.rng()").generator(name)
+    attempt = _attempt_for("kart.rng()")
+    if kind not in _GENERATORS:
+        kinds = ", ".join(map(repr, _GENERATORS))
+        raise ParameterError(f"kart.rng() makes no generator of kind {kind!r}; the kinds are {kinds}")
+    try:
+        return attempt.generator(name, kind)
+    except ModuleNotFoundError as error:
+        raise KartError(
+            f"kart.rng(kind={kind!r}) in the run() of {attempt.task!r} needs {error.name}, which is not installed; "
+            f"pip install {error.name}, or take another kind"
+        ) from error
 
 
 def progress(iterable: Iterable[T], *, total: int | None = None) -> Iterator[T]:

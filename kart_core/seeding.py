@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import sys
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from kart_core import host, running
@@ -31,90 +32,80 @@ _STATE_PAIRS: Final = (("get_state", "set_state"), ("getstate", "setstate"), ("g
 _taken: Final = threading.Lock()
 
 
-class _Layer:
-    """The generators as they were found, by the name of the method that seeded them first.
-
-    All builds that the process's callers have under way at once share one layer: what the second
-    of them found was a task's of the first. A build inside a task has a layer of its own.
-    """
-
-    def __init__(self, outer: _Layer | None = None) -> None:
-        self.outer = outer
-        self.builds = 0
-        self.saved: dict[str, tuple[Seeder, Any]] = {}
-        self.methods: Sequence[str] = ()
-        self._suspended: list[tuple[Seeder, Any]] = []
-
-    def give_back(self, but: Container[str] = ()) -> None:
-        """Gives back, last saved first, until only those of some methods are left that need not be given back."""
-        names = list(self.saved)
-        others = (i for i, name in enumerate(names) if name not in but)
-        with ExitStack() as stack:  # one that fails keeps none of the others from being given back
-            for name in names[next(others, len(names)) :]:
-                seeder, state = self.saved.pop(name)
-                stack.callback(seeder.restore, state)
-
-    def suspend(self) -> None:
-        """Shows a build inside the running task the generators that the outer one found."""
-        for seeder, state in reversed(self.saved.values()):
-            self._suspended.append((seeder, seeder.save()))
-            seeder.restore(state)
-
-    def resume(self) -> None:
-        """Lets the running task go on where it was."""
-        with ExitStack() as stack:
-            for seeder, state in self._suspended:
-                stack.callback(seeder.restore, state)
-            self._suspended.clear()
-
-
-_outermost: Final = _Layer()
-_innermost = _outermost  # another one only while a build inside a task is under way
-_layers: Final = threading.Lock()
-
-
 class Generators:
     """The global random generators during one build.
 
     As a context manager it gives each generator that was seeded back as it was found, at the
     end; within the build only tasks draw from them, so nothing is saved between two tasks that
-    name the same methods. A task that does not name a method finds what it seeds, or sets, as
-    the caller left it, whatever ran before.
+    name the same methods. A task that does not name a method finds what the method sets as the
+    caller left it, whatever ran before. Builds of other threads wait: what one gives back would
+    break into the stream of the other's task.
+
+    Args:
+        needed: whether any task will run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, needed: bool = True) -> None:
+        self._needed = needed
+        self._takes = False
+        self._outer: Generators | None = None
         self._seeders: dict[str, Seeder] = {}
-        self._layer = _outermost
+        self._methods: Sequence[str] = ()
+        self._saved: dict[str, tuple[Seeder, Any]] = {}  # by the methods called, in their order
+        self._suspended: list[tuple[Seeder, Any]] = []
         self._watcher: _Watcher | None = None
         self._armed: _Watcher | None = None
 
     def __enter__(self) -> Generators:
         global _innermost
-        with _layers:
-            if running.is_inside():
-                _innermost.suspend()
-                self._layer = _innermost = _Layer(_innermost)
-            self._layer.builds += 1
+        if self._needed:
+            if not running.is_inside():
+                self._takes = _taken.acquire()
+            elif _innermost is not None:
+                # What is built inside a task finds what it would find outside.
+                self._outer = _innermost
+                _innermost._suspend()
+            _innermost = self
         return self
 
     def __exit__(self, *_: object) -> None:
         global _innermost
-        self.release()
-        with _layers:
-            self._layer.builds -= 1
-            if self._layer.builds:
-                return
-            try:
-                self._layer.methods = ()
-                self._layer.give_back()
-            finally:
-                if self._layer.outer is not None:
-                    _innermost = self._layer.outer
-                    _innermost.resume()
-        for finder in sys.meta_path:
-            # This build ran inside a task; what it imported is not yet seeded for that task.
-            if isinstance(finder, _Watcher):
-                finder.catch_up()
+        if not self._needed:
+            return
+        try:
+            self.release()
+            self._give_back()
+        finally:
+            _innermost = self._outer
+            if self._outer is not None:
+                self._outer._resume()
+            if self._takes:
+                _taken.release()
+
+    def _give_back(self, but: Container[str] = ()) -> None:
+        """Gives back, last saved first, until what is left need not be."""
+        names = list(self._saved)
+        others = (i for i, name in enumerate(names) if name not in but)
+        with ExitStack() as stack:  # one that fails keeps none of the others from being given back
+            for name in names[next(others, len(names)) :]:
+                seeder, state = self._saved.pop(name)
+                stack.callback(seeder.restore, state)
+
+    def _suspend(self) -> None:
+        if self._watcher is not None:
+            sys.meta_path.remove(self._watcher)
+        for seeder, state in reversed(self._saved.values()):
+            self._suspended.append((seeder, seeder.save()))
+            seeder.restore(state)
+
+    def _resume(self) -> None:
+        with ExitStack() as stack:
+            for seeder, state in self._suspended:
+                stack.callback(seeder.restore, state)
+            self._suspended.clear()
+        if self._watcher is not None:
+            sys.meta_path.insert(0, self._watcher)
+            self._watcher.catch_up()  # what the inner build imported is not yet seeded for the task around it
 
     def check(self, methods: Sequence[str], named: bool, owner: object) -> None:
         """Makes sure, before anything runs, that the methods can be called.
@@ -145,14 +136,13 @@ class Generators:
             methods: the names.
             value: the seed, 0 to 2**32 - 1.
         """
-        layer = self._layer
-        if layer.methods != methods:
-            layer.give_back(but=methods)
-            layer.methods = methods
+        if methods != self._methods:
+            self._give_back(but=methods)
+            self._methods = methods
         waiting: list[Seeder] = []
         for method in methods:
             seeder = self._seeders.get(method) or self._seeder(method)
-            if method in layer.saved:
+            if method in self._saved:
                 seeder.seed(value)
             elif not self._seed(seeder, value):
                 waiting.append(seeder)
@@ -171,14 +161,14 @@ class Generators:
 
     def called(self, methods: Sequence[str]) -> tuple[str, ...]:
         """Those of the methods that were called for the task: the others' libraries it did not import."""
-        return tuple([method for method in methods if method in self._layer.saved])
+        return tuple([method for method in methods if method in self._saved])
 
     def _seed(self, seeder: Seeder, value: int, done: str = "") -> bool:
-        if seeder.method in self._layer.saved:
+        if seeder.method in self._saved:
             return True
         if not _imported(seeder.module, done):
             return False
-        self._layer.saved[seeder.method] = (seeder, seeder.save())
+        self._saved[seeder.method] = (seeder, seeder.save())
         seeder.seed(value)
         return True
 
@@ -227,6 +217,9 @@ def _uncallable(method: str, owner: object, why: str, library: str) -> ConfigErr
 def _hint(method: str) -> str:
     said = str(host.current().missing("kart_seeders", method))
     return f" (the plugin for it: {said.partition('— ')[2]})" if "— " in said else ""
+
+
+_innermost: Generators | None = None  # those of the build whose tasks run
 
 
 class _Dotted:

@@ -217,3 +217,14 @@ def test_a_file_that_its_format_cannot_read_is_no_fault_of_the_storage(name: str
     failure = failed.value.failures[task]
     assert isinstance(failure, kart.SerializationError), failure
     assert name in str(failure)
+
+
+def test_a_file_that_changes_between_making_a_task_and_the_end_of_its_run_stores_nothing() -> None:
+    Path("a.txt").write_text("one")
+    task = Read(file=kart.File("a.txt"))
+    Path("a.txt").write_text("another")
+    with pytest.raises(kart.BuildError, match="was changed since the task was made"):
+        kart.build(task)
+    assert not task.complete()
+    Path("a.txt").write_text("one")
+    assert kart.build(task) == b"one"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 import xxhash
 
@@ -58,8 +59,6 @@ class Stored(kart.TaskOnKart[Any]):
         return [self.make_target(f"{name}.{self.suffix}") for name in ("a", "b")]
 
     def run(self) -> Any:
-        import numpy as np
-
         n = 3 << 20 if self.large else 3
         values: dict[str, Callable[[str], Any]] = {
             "pkl": lambda c: c * n,
@@ -542,13 +541,6 @@ def test_a_rerun_killed_before_any_of_its_changes_leaves_the_old_the_new_or_none
     assert "not complete" in states
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it did not come to it within a minute"
-        time.sleep(0.005)
-
-
 SLOW = """\
 import os, pathlib, time
 import kart_core as kart
@@ -577,7 +569,9 @@ def kill_while_it_runs(project: Project, **environment: str) -> None:
     Path("running").unlink(missing_ok=True)
     process = subprocess.Popen([sys.executable, "slow.py"], env={**os.environ, "WAIT": "1", **environment})
     try:
-        wait_for(Path("running").exists)
+        while not Path("running").exists():
+            assert process.poll() is None, "it ended before it ran the task"
+            time.sleep(0.005)
     finally:
         process.kill()
         assert process.wait(60) == -signal.SIGKILL

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["look_many"]
 
 _PAGE_COSTS = 8
-"""As how many single requests a page counts: it takes longer, its pages follow one after the other, and it is dearer."""
+"""As how many single requests a page counts: it takes longer, its pages follow one after another, and it is dearer."""
 
 _ROOM = 0.95
 """The share of a page that one place's keys take, so that a few others among them cost no further page."""
@@ -81,7 +81,7 @@ def _prefix(key: str) -> str:
 
 
 async def _walk(store: ObjectStore, prefix: str, asked: Sequence[str], found: dict[str, Stat | None]) -> Sequence[str]:
-    """Lists from the first of the sorted keys that are asked for to the last; gives those still unknown where it gave up."""
+    """Lists from the first of the sorted keys that are asked for to the last; gives those unknown where it gave up."""
     token: str | None = None
     pages = known = 0
     while True:

@@ -306,18 +306,14 @@ class ObjectStore(Store):
         return self._run(look_many(self, keys)) if keys else []
 
     def read(self, path: str) -> bytes:
-        file = self._run(self._fetch(self._key(path), io.BytesIO))
+        file = self._run(self._fetch(self._key(path), lambda size: io.BytesIO()))  # noqa: ARG005
         return cast("io.BytesIO", file).getvalue()
 
     def open(self, path: str) -> BinaryIO:
         # One request brings the whole: ranges would mix two contents, and the digest needs every byte.
-        def spool() -> BinaryIO:
-            return cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY, prefix=".kart-", suffix=".tmp"))  # noqa: SIM115
-
-        file = self._run(self._fetch(self._key(path), spool))
+        file = self._run(self._fetch(self._key(path), _new_file))
         file.seek(0)
-        # Before Python 3.11 the spooled file is no file of io's; what it wraps is.
-        return cast("BinaryIO", cast("Any", file)._file)
+        return file
 
     def put(self, path: str, data: bytes) -> None:
         key = self._key(path)
@@ -482,17 +478,18 @@ class ObjectStore(Store):
             raise
         return True
 
-    async def _fetch(self, key: str, new_file: Callable[[], BinaryIO]) -> BinaryIO:
+    async def _fetch(self, key: str, new_file: Callable[[int], BinaryIO]) -> BinaryIO:
         """The content in a new file; where a connection breaks on the way, it goes on from there."""
         patience = self._new_patience()
-        file = new_file()
+        file: BinaryIO | None = None
         expected: Stat | None = None
         done = 0
 
         async def receive() -> None:
-            nonlocal expected, done
+            nonlocal file, expected, done
             body = await self.get(key, done, expected.mark if expected is not None and done else None)
             expected = body.stat
+            file = file or new_file(expected.size)
             fresh = 0
             async for chunk in body.chunks:
                 file.write(chunk)
@@ -508,17 +505,18 @@ class ObjectStore(Store):
             while True:
                 try:
                     await self.trying(receive, patience)
-                    return file
+                    return cast("BinaryIO", file)
                 except _Refused as refused:
                     # Somebody replaced the object while it was read: from the beginning, then.
                     if refused.fault.kind != "unmet" or (wait := patience.wait()) is None:
                         raise
-                done, expected = 0, None
-                file.seek(0)
-                file.truncate()
+                if file is not None:
+                    file.close()
+                file, expected, done = None, None, 0
                 await asyncio.sleep(wait)
         except BaseException:
-            file.close()
+            if file is not None:
+                file.close()
             raise
 
     async def _upload(self, key: str, size: int, read: Callable[[int, int], bytes]) -> None:
@@ -611,7 +609,8 @@ class ObjectStore(Store):
             finally:
                 ended.set()
 
-        future = asyncio.run_coroutine_threadsafe(whole(), self._here().loop)
+        loop = self._here().loop
+        future = asyncio.run_coroutine_threadsafe(whole(), loop)
         try:
             return future.result()
         except _Refused as refused:
@@ -625,6 +624,12 @@ class ObjectStore(Store):
         kind = ObjectStoreDenied if fault.kind == "denied" else ObjectStoreError
         advice = f"; {fault.advice}" if fault.advice else ""
         raise kind(f"{self.url}: {fault.why}{advice}")
+
+
+def _new_file(size: int) -> BinaryIO:
+    if size <= _IN_MEMORY:
+        return io.BytesIO()
+    return cast("BinaryIO", tempfile.TemporaryFile(prefix=".kart-", suffix=".tmp"))  # noqa: SIM115 the caller closes it
 
 
 def _note() -> str:

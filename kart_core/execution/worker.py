@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kart_core import host, running
 from kart_core.dumping import dump
 from kart_core.errors import KartError, ParameterError
-from kart_core.identity import cycle, required_tasks, tasks_in
+from kart_core.identity import cycle, holds_files, identity, identity_now, required_tasks, tasks_in
 from kart_core.loading import value_of
 from kart_core.nested import is_mapping, is_sequence
 from kart_core.planning import code_of
@@ -75,6 +75,7 @@ class Worker:
             try:
                 extra = self._run_task(task, attempt)
                 _require_all_outputs(task, attempt)
+                _require_same_files(task)
                 self._commit(task, attempt, replaces, extra, started, clock)
             except BaseException:
                 attempt.discard()
@@ -188,6 +189,15 @@ def _output(target: Target, size: int, digest: str) -> Output:
         stat = target.stat()
         mark = None if stat is None else stat.mark
     return Output(target.path, size, digest, f"{serializer.suffix}/{serializer.version}", mark)
+
+
+def _require_same_files(task: AnyTask) -> None:
+    """A file that became another since the task was made would be stored under the id of the old content."""
+    if holds_files(task) and identity_now(task) != identity(task):
+        raise KartError(
+            f"a file that {task!r} holds was changed since the task was made, so its result belongs to no id; "
+            "make the task again and build that"
+        )
 
 
 def _require_all_outputs(task: AnyTask, attempt: Attempt) -> None:

@@ -1,0 +1,103 @@
+"""The client of one process: made by s3fs of the settings, with credentials as AWS's own tools find them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+from kart_core.builtin.log_redaction import LogRedaction
+
+if TYPE_CHECKING:
+    from kart_s3.settings import S3Settings
+
+__all__ = ["MissingCredentials", "MissingVariable", "connect", "hidden"]
+
+_LIBRARIES = ("botocore", "aiobotocore", "s3fs", "fsspec", "aiohttp")
+
+# Session tokens as requests carry them, and credentials as the services for roles answer.
+_redaction = LogRedaction(
+    r"(?P<keep>x-amz-security-token['\"]?\s*[:=]\s*b?['\"]?)[^'\"\s,&)}]+",
+    r"(?P<keep>(?:secret_?access_?key|session_?token|access_?key_?id)['\"]?\s*[:=>]\s*b?['\"]?)[^'\"\s,&<)}]+",
+    r"(?P<keep>customer-key['\"]?\s*[:=]\s*b?['\"]?)[^'\"\s,&)}]+",
+)
+
+
+class MissingCredentials(Exception):
+    """Nothing of what AWS's tools look at has credentials."""
+
+
+class MissingVariable(Exception):
+    """An environment variable that the settings name is not set; its name."""
+
+
+async def connect(settings: S3Settings) -> tuple[Any, Any]:
+    """A filesystem of s3fs, and its client, which makes each request once.
+
+    Args:
+        settings: the plugin's settings.
+
+    Raises:
+        MissingCredentials: there are none.
+        MissingVariable: the settings name a variable that is not set.
+        botocore.exceptions.BotoCoreError: a profile, a shared file or a role cannot be used.
+    """
+    from aiobotocore.session import AioSession  # pyright: ignore
+    from s3fs import S3FileSystem  # pyright: ignore
+
+    given = _given(settings)
+    session: Any = cast("Any", AioSession)(**({"profile": settings.profile} if settings.profile else {}))
+    if not settings.anonymous and not given:
+        found = await session.get_credentials()
+        if found is None:
+            raise MissingCredentials
+        frozen = await found.get_frozen_credentials()
+        _redaction.hide_values(frozen.access_key, frozen.secret_key, frozen.token)
+    filesystem: Any = cast("Any", S3FileSystem)(
+        anon=settings.anonymous,
+        endpoint_url=settings.endpoint_url,
+        session=session,
+        requester_pays=settings.requester_pays,
+        client_kwargs={"region_name": settings.region} if settings.region else {},
+        config_kwargs={
+            "connect_timeout": settings.connect_timeout,
+            "read_timeout": settings.timeout,
+            # One layer alone tries again, the store: this one, and s3fs's above it, would multiply, and draw their
+            # waits from the global random generator.
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "max_pool_connections": settings.concurrency,
+            "s3": {"addressing_style": settings.addressing_style},
+        },
+        use_listings_cache=False,
+        skip_instance_cache=True,
+        **given,
+    )
+    client = await filesystem.set_session()
+    _redaction.watch(_LIBRARIES)
+    return filesystem, client
+
+
+def hidden(text: str) -> str:
+    """The text without the secrets that were used in this process."""
+    return _redaction.hidden(text)
+
+
+def _given(settings: S3Settings) -> dict[str, str]:
+    """The credentials from the variables that the settings name."""
+    names = {
+        "key": settings.access_key_id_variable,
+        "secret": settings.secret_access_key_variable,
+        "token": settings.session_token_variable,
+    }
+    given: dict[str, str] = {}
+    for argument, name in names.items():
+        if name is not None and not settings.anonymous:
+            value = os.environ.get(name)
+            if not value:
+                raise MissingVariable(name)
+            given[argument] = value
+    _redaction.hide_values(*given.values())
+    return given
+
+
+_redaction.hide_values(*(os.environ.get(f"AWS_{name}") for name in ("SECRET_ACCESS_KEY", "SESSION_TOKEN")))
+_redaction.watch(_LIBRARIES)

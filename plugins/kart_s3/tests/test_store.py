@@ -1,0 +1,45 @@
+"""The store keeps what every store promises, on a real server and on a fake one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kart_core.plugin import Store
+from kart_core.testing.stores import StoreContract
+from kart_s3 import S3, S3Settings
+from servers import Server
+
+
+def open_store(server: Server, url: str, **settings: object) -> Store:
+    plugin = S3(S3Settings(endpoint_url=server.endpoint, **settings))  # type: ignore[arg-type]
+    return plugin.kart_storages()[0].open(url)
+
+
+class _Contract(StoreContract):
+    @pytest.fixture
+    def server(self) -> Server:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, server: Server, credentials: None) -> Store:
+        self.server_, self.url = server, server.new_url()
+        return open_store(server, self.url)
+
+    def plant(self, path: str, data: bytes) -> None:
+        self.server_.put(self.url, path, data)
+
+    def found(self, path: str) -> bytes | None:
+        return self.server_.get(self.url, path)
+
+
+class TestOnSeaweedFS(_Contract):
+    @pytest.fixture
+    def server(self, seaweed: Server) -> Server:
+        return seaweed
+
+
+class TestOnMoto(_Contract):
+    @pytest.fixture
+    def server(self, moto: Server) -> Server:
+        return moto
