@@ -1,7 +1,8 @@
 """``python -m benchmarks``: measures kart beside its peers and writes docs/benchmarks.md.
 
-Each measurement is a process of its own. A round measures everything once, in new folders; the
-rounds follow each other, so that what disturbs the machine for a while disturbs all alike.
+Each measurement is a process of its own. A round measures every contender of a group once, in new
+folders; the rounds follow each other, so that what disturbs the machine for a while disturbs all
+alike. The groups follow each other too: arrays would leave the disk busy for small files.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import environments
-from benchmarks.contenders import GROUPS, Measurement, measurements
+from benchmarks.contenders import GROUPS, Measurement
 from benchmarks.figures import Figures
 from benchmarks.measure import Cost, measure
 from benchmarks.table import page
@@ -31,12 +32,13 @@ def main() -> None:
     environments.make()
     shutil.rmtree(WORK, ignore_errors=True)
     figures = Figures()
-    for number in range(options.rounds):
-        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
-        folder = WORK / f"round_{number + 1}"
-        for one in measurements(folder, number, options.only):
-            figures.add(one.case, one.name, _measure(one))
-        shutil.rmtree(folder / "arrays", ignore_errors=True)  # 2 GB a round; few files, so this disturbs nothing
+    for name in options.only or GROUPS:
+        for number in range(options.rounds):
+            print(f"{name}: round {number + 1} of {options.rounds}", file=sys.stderr)
+            folder = WORK / name / f"round_{number + 1}"
+            for one in GROUPS[name](folder, number):
+                figures.add(one.case, one.name, _measure(one))
+            shutil.rmtree(folder / "arrays", ignore_errors=True)  # 2 GB; to remove few files disturbs nothing
     text = page(figures, rounds=options.rounds, versions=environments.versions())
     print(text)
     if not options.only:

@@ -42,20 +42,6 @@ class Measurement:
     environment: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def measurements(folder: Path, turn: int, only: Sequence[str] = ()) -> Iterator[Measurement]:
-    """Everything that one round measures.
-
-    Args:
-        folder: where; new for each round.
-        turn: the round's number. Each round another contender comes first, so that none always finds
-            the disk as the same other one left it.
-        only: the names of `GROUPS` that are measured; by default all.
-    """
-    for name, group in GROUPS.items():
-        if not only or name in only:
-            yield from group(folder, turn)
-
-
 def _turned(items: Iterable[T], turn: int) -> list[T]:
     found = list(items)
     first = turn % len(found)
@@ -146,4 +132,8 @@ GROUPS: Mapping[str, Callable[[Path, int], Iterator[Measurement]]] = {
     "planning": _planning,
     "arrays": _arrays,
 }
-"""What is measured, by the names by which it can be chosen."""
+"""What one round of each group measures, by the group's name.
+
+A group takes the round's folder, which is new, and its number: each round another contender comes
+first, so that none always finds the disk as the same other one left it.
+"""

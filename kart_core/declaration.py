@@ -156,6 +156,10 @@ def declare(cls: type[Any], keywords: Mapping[str, Any]) -> None:
         _refuse_unannotated(cls, name, value)
     settings = _take_settings(cls, annotated)
     for name in annotated:
+        if name == "self":
+            raise ParameterError(
+                f"a field of {cls.__qualname__} is named 'self', which is the task; choose another name"
+            )
         if name in RESERVED:
             raise ParameterError(
                 f"the field {name!r} of {cls.__qualname__} hides a name that every task has; choose another name"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from kart_core import content, running
 from kart_core.errors import KartError, ParameterError, SerializationError
@@ -14,12 +14,22 @@ from kart_core.target import Target, flatten
 from kart_core.workspace import storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sized
+    from collections.abc import Generator, Iterator, Sized
 
     from kart_core.running import Attempt
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
+
+
+_UNREPRESENTABLE: Final = (
+    TypeError,
+    ValueError,
+    OverflowError,
+    AttributeError,
+    RecursionError,
+    pickle.PicklingError,
+)
 
 
 def dump(task: AnyTask, value: Any, where: str | Target | None) -> None:
@@ -82,17 +92,30 @@ def _stage(attempt: Attempt, target: Target, value: Any) -> None:
     def directory() -> str:
         return staging_directory(task, target)
 
+    own: list[BaseException] = []  # what the user's own generator raised
+    if is_iterator(value) and type(value).__module__ in ("builtins", "itertools"):
+        value = _watched(value, own)
     try:
         made = content.write(serializer.dump, value, directory, seekable=serializer.seekable)
     except KartError:
         raise
-    except OSError as error:
-        raise storage_error(target.workspace, target.path, error) from error
-    except (TypeError, ValueError, OverflowError, AttributeError, RecursionError, pickle.PicklingError) as error:
-        if is_iterator(value) and type(value).__module__ in ("builtins", "itertools"):
-            raise  # what the user's own generator raised
-        raise running.no_representation(target, value, error) from error
+    except Exception as error:
+        if error in own:
+            raise
+        if isinstance(error, OSError):
+            raise storage_error(target.workspace, target.path, error) from error
+        if isinstance(error, _UNREPRESENTABLE):
+            raise running.no_representation(target, value, error) from error
+        raise
     attempt.stage(target, made)
+
+
+def _watched(items: Iterator[Any], raised: list[BaseException]) -> Generator[Any, None, None]:
+    try:
+        yield from items
+    except BaseException as error:
+        raised.append(error)
+        raise
 
 
 def staging_directory(task: AnyTask, target: Target) -> str:

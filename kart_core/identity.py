@@ -442,8 +442,7 @@ def tasks_in(structure: Any, owner: AnyTask, where: str = "requires()") -> Itera
             pending.extend(reversed(list(value)))
         else:
             raise GraphError(
-                f"{where} of {owner!r} gave a {type(value).__name__}; "
-                "give a task, or a list, tuple or mapping of tasks"
+                f"{where} of {owner!r} gave a {type(value).__name__}; give a task, or a list, tuple or mapping of tasks"
             )
 
 
@@ -496,7 +495,9 @@ def cycle(tasks: Sequence[AnyTask]) -> GraphError:
 def holds_files(task: AnyTask) -> bool:
     """Whether a significant parameter of the task holds something whose content may change: a file."""
     held = task.__dict__
-    pending = [held[s.name] for s in shape_of(type(task)).slots if s.significant and type(held[s.name]) not in SCALARS]
+    pending: list[object] = [
+        held[s.name] for s in shape_of(type(task)).slots if s.significant and type(held[s.name]) not in SCALARS
+    ]
     while pending:
         value = pending.pop()
         if hasattr(type(value), "_kart_encode"):

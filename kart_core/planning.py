@@ -248,7 +248,7 @@ def _refuse_shared_paths(nodes: Iterable[Node]) -> None:
                 raise GraphError(
                     f"output() of {node.task!r} declares {target.url} twice; give each output a path of its own"
                 )
-            if owner is not None and node.task._kart_recorded:
+            if owner is not None and (node.task._kart_recorded or owner.task._kart_recorded):
                 raise GraphError(
                     f"{owner.task!r} and {node.task!r} both write {target.url}; give make_target() another path, or "
                     "leave the unique id in it"

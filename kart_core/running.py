@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from random import Random
 
     import numpy as np
-    import torch  # pyright: ignore[reportMissingImports]
 
     from kart_core.content import Content
     from kart_core.resolved import Resolved
@@ -159,10 +158,9 @@ def _attempt_for(what: str) -> Attempt:
 def rng(name: str = "", kind: Literal["numpy"] = "numpy") -> np.random.Generator: ...
 @overload
 def rng(name: str = "", *, kind: Literal["random"]) -> Random: ...
+# torch.Generator; were it named here, `rng` as a whole would have no type where torch is not installed.
 @overload
-def rng(  # pyright: ignore[reportUnknownParameterType] - where torch is not installed
-    name: str = "", *, kind: Literal["torch"]
-) -> torch.Generator: ...  # pyright: ignore[reportUnknownMemberType]
+def rng(name: str = "", *, kind: Literal["torch"]) -> Any: ...
 def rng(name: str = "", kind: str = "numpy") -> Any:
     """A random generator that is the running task's own.
 

@@ -436,3 +436,50 @@ def test_a_result_is_named_for_people() -> None:
     module = Number.__module__.replace(".", "/")
     assert Path(f"resources/{module}/Number_{Number(i=1).unique_id}.pkl").exists()
     assert Path(f"resources/value_{Values(suffix='pkl').unique_id}.pkl").exists()
+
+
+# --- a generator that is dumped
+
+
+class Pours(kart.TaskOnKart[Any]):
+    what: str
+
+    def run(self) -> None:
+        self.dump(self._items())
+
+    def _items(self) -> Iterator[object]:
+        yield 1
+        if self.what == "raises":
+            raise OSError("the sensor is off")
+        yield lambda: None
+
+
+def test_what_a_dumped_generator_raises_is_the_failure() -> None:
+    with pytest.raises(kart.BuildError) as failed:
+        kart.build(Pours(what="raises"))
+    failure = failed.value.failures[Pours(what="raises")]
+    assert type(failure) is OSError
+    assert "sensor" in str(failure)
+
+
+def test_an_item_of_a_dumped_generator_that_cannot_be_pickled_is_a_serialization_error() -> None:
+    with pytest.raises(kart.BuildError) as failed:
+        kart.build(Pours(what="yields a lambda"))
+    assert isinstance(failed.value.failures[Pours(what="yields a lambda")], kart.SerializationError)
+
+
+def test_external_data_and_a_task_never_share_a_path_whichever_comes_first() -> None:
+    class Data(kart.ExternalTask[int]):
+        def output(self) -> kart.Target:
+            return self.make_target("shared.pkl", use_unique_id=False)
+
+    class Makes(kart.TaskOnKart[int]):
+        def output(self) -> kart.Target:
+            return self.make_target("shared.pkl", use_unique_id=False)
+
+        def run(self) -> int:
+            return 1
+
+    for first, second in ((Data(), Makes()), (Makes(), Data())):
+        with pytest.raises(kart.GraphError, match="shared"):
+            kart.plan(first, second)

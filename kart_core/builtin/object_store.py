@@ -629,7 +629,7 @@ class ObjectStore(Store):
 def _new_file(size: int) -> BinaryIO:
     if size <= _IN_MEMORY:
         return io.BytesIO()
-    return cast("BinaryIO", tempfile.TemporaryFile(prefix=".kart-", suffix=".tmp"))  # noqa: SIM115 the caller closes it
+    return cast("BinaryIO", tempfile.TemporaryFile(prefix=".kart-", suffix=".tmp"))
 
 
 def _note() -> str:

@@ -103,7 +103,7 @@ class Project:
         return path
 
     def kart(self, *words: str, environment: Mapping[str, str] | None = None, timeout: float = 60) -> Outcome:
-        return self.python("-m", "kart_core", *words, environment=environment, timeout=timeout)
+        return self.python("-c", "from kart_core.cli import main; main()", *words, environment=environment, timeout=timeout)
 
     def python(self, *words: str, environment: Mapping[str, str] | None = None, timeout: float = 60) -> Outcome:
         done = subprocess.run(

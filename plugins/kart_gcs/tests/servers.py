@@ -251,7 +251,9 @@ class Tokens:
             key.verify(_decoded(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         except (InvalidSignature, KeyError, ValueError):
             return 400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
-        if claims["aud"] != f"{self.url}/token" or not claims["iat"] - 60 < time.time() < claims["exp"]:
+        # google-auth writes the audience of Google's own server, whatever the key says.
+        audiences = (f"{self.url}/token", "https://oauth2.googleapis.com/token")
+        if claims["aud"] not in audiences or not claims["iat"] - 60 < time.time() < claims["exp"]:
             return 400, {"error": "invalid_grant", "error_description": "Invalid JWT."}
         return 200, self.grant()
 
@@ -320,15 +322,19 @@ class Guard:
         tokens: whose tokens it demands; None to let everyone in.
         rule: asked for each request: None lets it pass, a status and a body answer it, ``"reset"``
             breaks the connection, ``"hang"`` never answers, ``"lose"`` does what was asked and breaks
-            the connection.
+            the connection, ``"half"`` does so with half of a part of a large upload.
         delay: seconds added to each request.
-        check: whether ``ifGenerationMatch`` is honoured where the emulator does not.
+
+    It also does what the emulator does not: it honours ``ifGenerationMatch`` on reads and deletes,
+    and says how far a large upload has come, which the emulator takes for its end.
     """
 
     def __init__(self, upstream: str) -> None:
         self.url = ""
         self.upstream = upstream
         self.requests: list[Request] = []
+        self.uploads: dict[str, tuple[int, bytes]] = {}
+        self.one_at_a_time = threading.Lock()
         self.reset()
 
     def reset(self) -> None:
@@ -373,30 +379,63 @@ def guarded(port: int, upstream: str) -> Iterator[Guard]:
             elif ruled == "hang":
                 time.sleep(60)
             else:
-                self._forward(body, answer=ruled != "lose")
-                if ruled == "lose":
-                    self._break()
+                self._pass(request, body[: len(body) // 2 >> 18 << 18] if ruled == "half" else body, ruled is None)
 
-        def _forward(self, body: bytes, *, answer: bool) -> None:
+        def _pass(self, request: Request, body: bytes, answered: bool) -> None:
             headers = {k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "connection")}
+            condition = request.query.get("ifGenerationMatch")
+            if request.kind == "PART":
+                answer = self._part(request, body, headers)
+            elif condition is not None and request.method in ("DELETE", "GET"):
+                with guard.one_at_a_time:
+                    status, found, content = self._ask("GET", request.path, b"", headers)
+                    if status != 200 or json.loads(content)["generation"] == condition:
+                        answer = self._ask(self.command, self.path, body, headers)
+                    else:
+                        answer = 412, [], b'{"error": {"code": 412, "message": "Precondition failed"}}'
+            else:
+                answer = self._ask(self.command, self.path, body, headers)
+            if answered:
+                self._tell(*answer)
+            else:
+                self._break()
+
+        def _part(self, request: Request, body: bytes, headers: dict[str, str]) -> tuple[int, Any, bytes]:
+            name = request.query["upload_id"]
+            arrived, finished = guard.uploads.get(name, (0, b""))
+            span, _, whole = self.headers["Content-Range"].removeprefix("bytes ").partition("/")
+            if span != "*" and not finished:
+                start = int(span.partition("-")[0])
+                headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{whole}"
+                headers["Content-Length"] = str(len(body))
+                status, found, content = self._ask(self.command, self.path, body, headers)
+                if status not in (200, 308):
+                    return status, found, content
+                arrived, finished = start + len(body), content if status == 200 else b""
+                guard.uploads[name] = arrived, finished
+            if finished:
+                return 200, [("Content-Type", "application/json")], finished
+            return 308, [("Range", f"bytes=0-{arrived - 1}")] if arrived else [], b""
+
+        def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any, bytes]:
             for attempt in range(2):
                 connection = getattr(local, "connection", None)
                 if connection is None:
                     connection = local.connection = http.client.HTTPConnection(address, timeout=60)
                 try:
-                    connection.request(self.command, self.path, body=body or None, headers=headers)
+                    connection.request(method, path, body=body or None, headers=headers)
                     response = connection.getresponse()
-                    content = response.read()
-                    break
+                    return response.status, response.getheaders(), response.read()
                 except (http.client.HTTPException, OSError):
                     connection.close()
                     local.connection = None
                     if attempt:
                         raise
-            if not answer:
-                return
-            self.send_response(response.status)
-            for name, value in response.getheaders():
+            raise AssertionError
+
+        def _tell(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+            self.send_response(status)
+            for name, value in headers:
                 if name.lower() not in ("transfer-encoding", "connection", "content-length", "date"):
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))

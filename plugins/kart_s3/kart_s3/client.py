@@ -46,6 +46,7 @@ async def connect(settings: S3Settings) -> tuple[Any, Any]:
 
     given = _given(settings)
     session: Any = cast("Any", AioSession)(**({"profile": settings.profile} if settings.profile else {}))
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
     if not settings.anonymous and not given:
         found = await session.get_credentials()
         if found is None:
@@ -74,6 +75,20 @@ async def connect(settings: S3Settings) -> tuple[Any, Any]:
     client = await filesystem.set_session()
     _redaction.watch(_LIBRARIES)
     return filesystem, client
+
+
+def _moment(text: Any) -> Any:
+    """The time in an answer; botocore's own way takes three quarters of the time that a listing takes."""
+    from datetime import datetime
+
+    if isinstance(text, str) and text.endswith("Z"):
+        try:
+            return datetime.fromisoformat(f"{text[:-1]}+00:00")
+        except ValueError:
+            pass
+    from botocore.utils import parse_timestamp  # pyright: ignore
+
+    return cast("Any", parse_timestamp)(text)
 
 
 def hidden(text: str) -> str:

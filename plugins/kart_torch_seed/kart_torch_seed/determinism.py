@@ -7,12 +7,12 @@ class or, by configuration, for many. Without a number to take, it ignores the s
 from __future__ import annotations
 
 import os
-import sys
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from kart_core.plugin import Seeder
+from kart_torch_seed import library
 
 _WORKSPACE: Final = "CUBLAS_WORKSPACE_CONFIG"
 _FIXED: Final = ":4096:8"
@@ -30,12 +30,8 @@ class _Callers:
     workspace: str | None
 
 
-def _torch() -> Any:
-    return sys.modules["torch"]  # a seeder is called only where its module is imported
-
-
 def _seed(_value: int) -> None:
-    torch = _torch()
+    torch = library.torch()
     # Read when cuBLAS is first used in the process, so it is left as it is where somebody set it.
     os.environ.setdefault(_WORKSPACE, _FIXED)
     torch.use_deterministic_algorithms(True)
@@ -44,7 +40,7 @@ def _seed(_value: int) -> None:
 
 
 def _save() -> _Callers:
-    torch = _torch()
+    torch = library.torch()
     return _Callers(
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -55,7 +51,7 @@ def _save() -> _Callers:
 
 
 def _restore(callers: _Callers) -> None:
-    torch = _torch()
+    torch = library.torch()
     torch.use_deterministic_algorithms(callers.algorithms, warn_only=callers.warn_only)
     torch.backends.cudnn.benchmark = callers.benchmark
     torch.backends.cudnn.deterministic = callers.cudnn

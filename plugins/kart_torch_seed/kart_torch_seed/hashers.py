@@ -11,11 +11,11 @@ from typing import Any
 
 from kart_core.encoding import EncodingError, encode
 from kart_core.plugin import Hasher
+from kart_torch_seed import library
 
 
 def _encode_tensor(tensor: Any) -> bytes:
-    import torch
-
+    torch = library.torch()
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
         kind = "meta" if tensor.is_meta else "quantized" if tensor.is_quantized else tensor.layout
         raise EncodingError("torch.Tensor", f"a tensor that is {kind} has no canonical form: give a dense one")
@@ -24,8 +24,7 @@ def _encode_tensor(tensor: Any) -> bytes:
 
 
 def _little_endian(tensor: Any) -> bytes:
-    import torch
-
+    torch = library.torch()
     data = tensor.reshape(-1).view(torch.uint8).numpy()
     if sys.byteorder == "big":
         parts = 2 if tensor.is_complex() else 1

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from kart_core.plugin import Seeder
+from kart_torch_seed import library
 
 
 @attrs.frozen
@@ -29,16 +30,14 @@ class _NumpySeeder:
         self._own: Any = None
 
     def seed(self, value: int) -> None:
-        from numpy import random
-
+        random = library.numpy_random()
         if self._own is not None and random.get_bit_generator() is not self._own:
             random.set_bit_generator(self._own)  # an earlier task has put in another
         random.seed(value)
 
     def save(self) -> _Callers:
-        from numpy import random
-
-        state: Any = random.get_state(legacy=False)
+        random = library.numpy_random()
+        state = random.get_state(legacy=False)
         gauss = state["gauss"] if state["has_gauss"] else None
         callers = _Callers(random.get_bit_generator(), self._own, gauss)
         self._own = random.MT19937(0)
@@ -46,13 +45,12 @@ class _NumpySeeder:
         return callers
 
     def restore(self, callers: _Callers) -> None:
-        from numpy import random
-
+        random = library.numpy_random()
         random.set_bit_generator(callers.bit_generator)
         self._own = callers.own
         if callers.gauss is not None:
             # Changing the bit generator drops the number that was kept.
-            state: Any = random.get_state(legacy=False)
+            state = random.get_state(legacy=False)
             random.set_state({**state, "has_gauss": 1, "gauss": callers.gauss})
 
 

@@ -6,12 +6,12 @@ applies it when it comes into use. What it kept before is given back too.
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Final
 
 import attrs
 
 from kart_core.plugin import Seeder
+from kart_torch_seed import library
 
 _LAZY: Final = ("cuda", "xpu")
 """The modules of torch whose devices come into use late, and that give the states of all of them."""
@@ -33,7 +33,7 @@ class _Device:
             return
         tracker = _tracker(self.module)
         if not self.module.is_initialized():
-            vars(tracker).update(self.waiting)
+            tracker.__dict__.update(self.waiting)
             return
         # A task brought the devices into use: they get what they would have got from the caller.
         calls = [call for call in self.waiting.get("call_order", ()) if call]
@@ -52,25 +52,21 @@ class _Callers:
     devices: tuple[_Device, ...]
 
 
-def _torch() -> Any:
-    return sys.modules["torch"]  # a seeder is called only where its module is imported
-
-
 def _seed(value: int) -> None:
-    _torch().manual_seed(value)
+    library.torch().manual_seed(value)
 
 
 def _seed_cuda(value: int) -> None:
-    _torch().cuda.manual_seed_all(value)
+    library.torch().cuda.manual_seed_all(value)
 
 
 def _save() -> _Callers:
-    torch = _torch()
+    torch = library.torch()
     modules = [module for name in _LAZY if (module := getattr(torch, name, None)) is not None]
     return _Callers(
         torch.get_rng_state(),
         torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
-        tuple(_Device(module, _states(module), dict(vars(_tracker(module)))) for module in modules),
+        tuple(_Device(module, _states(module), {**_tracker(module).__dict__}) for module in modules),
     )
 
 
@@ -87,7 +83,7 @@ def _tracker(module: Any) -> Any:
 
 
 def _restore(callers: _Callers) -> None:
-    torch = _torch()
+    torch = library.torch()
     torch.set_rng_state(callers.cpu)
     if callers.mps is not None:
         torch.mps.set_rng_state(callers.mps)

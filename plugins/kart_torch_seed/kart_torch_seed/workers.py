@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 
+from kart_torch_seed import library
+
 
 def worker_init(worker_id: int) -> None:
     """Seeds `random`, numpy and torch in a worker process of a data loader.
@@ -31,10 +33,9 @@ def worker_init(worker_id: int) -> None:
             )
     """
     import numpy
-    import torch
-    from torch.utils.data import get_worker_info
 
-    worker = get_worker_info()
+    torch = library.torch()
+    worker = torch.utils.data.get_worker_info()
     if worker is None:
         raise RuntimeError("kart_torch_seed.worker_init is for worker_init_fn of a DataLoader with num_workers > 0")
     # The loader's seed plus the worker's number: digested, so that neighbours have nothing in common.
