@@ -162,6 +162,7 @@ class Session:
             _check_seeds(plan, generators)
             worker = Worker(run, generators, self._build_inside, told.progressed if told.listeners else None)
             executor = _executor(self.settings.executor)
+            _prepare_remote(plan)
             told.run_started()
             try:
                 with executor:
@@ -195,6 +196,17 @@ class Session:
 def new_run() -> str:
     """The id of a new run: when it began, in UTC, and eight random hex digits."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
+
+
+def _prepare_remote(plan: Plan) -> None:
+    """Makes sure of the workspaces that are not on this machine before hours of work are spent for them.
+
+    Raises:
+        StorageError: one cannot be written.
+    """
+    for workspace in {node.resolved.workspace for node in plan.to_run}:
+        if workspace.storage.shared == "network":
+            workspace.ensure_format()
 
 
 def _executor(name: str) -> Any:

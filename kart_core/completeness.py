@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kart_core.identity import identity, required_tasks
-from kart_core.records import Record, fetch, record_path
+from kart_core.records import Record, fetch, record_path, remember
 from kart_core.resolved import Resolved, resolved
 from kart_core.target import Target, declared, flatten
 from kart_core.workspace import Workspace, guarded
@@ -151,7 +151,11 @@ def is_complete(root: AnyTask) -> bool:
 def record_of(task: AnyTask) -> Record | None:
     """The task's record, read anew."""
     here = resolved(task)
-    return fetch(here.workspace, here.record_path(task.unique_id))
+    path = here.record_path(task.unique_id)
+    found = fetch(here.workspace, path)
+    if found is not None:
+        remember(here.workspace, path, found.attempt, tuple(found.outputs))
+    return found
 
 
 def asks_for_upstream(task: AnyTask, here: Resolved) -> bool:

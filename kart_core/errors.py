@@ -94,6 +94,8 @@ class BuildError(KartError):
         self.failures: dict[TaskOnKart[Any], BaseException] = dict(failures or {})
         if self.failures and all(map(_is_missing_data, self.failures.values())):
             self.exit_code = MissingDataError.exit_code  # pyright: ignore[reportAttributeAccessIssue]
+        elif self.failures and all(isinstance(error, StorageError) for error in self.failures.values()):
+            self.exit_code = StorageError.exit_code  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _is_missing_data(error: BaseException) -> bool:

@@ -441,6 +441,8 @@ class ObjectStore(Store):
                 session.answered = True
             wait = patience.wait() if fault.kind == "passing" else None
             if wait is None:
+                if fault.kind == "passing":
+                    session.answered = False  # what is asked next is not waited for as long
                 raise _Refused(fault, again=patience.tried)
             _log.debug("%s: %s; tried again in %.1f s", self.url, fault.why, wait)
             await asyncio.sleep(wait)

@@ -9,8 +9,10 @@ import click
 
 from kart_core.cli.roots import configured, make
 from kart_core.errors import BuildError
+from kart_core.identity import check_setting
 from kart_core.parameters import parse_text
 from kart_core.report.say import complain, say
+from kart_core.settings import SETTINGS
 from kart_core.task import TaskOnKart
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def check_effect(given: Sequence[Given], roots: Sequence[TaskOnKart[Any]]) -> No
         click.UsageError: there is such an option.
     """
     shared = [(option, meaning) for option in given for meaning in option.meanings if not meaning.root]
-    idle = [(option, meaning, parse_text(option.text, meaning.annotation)) for option, meaning in shared]
+    idle = [(option, meaning, _held(option, meaning)) for option, meaning in shared]
     if not idle:
         return
     present: set[type] = set()
@@ -127,6 +129,12 @@ def check_effect(given: Sequence[Given], roots: Sequence[TaskOnKart[Any]]) -> No
     raise click.UsageError(
         f"{option.option} has no effect: the code that makes each {meaning.cls.__name__} gives it its {meaning.name}"
     )
+
+
+def _held(option: Given, meaning: Meaning) -> object:
+    """What a task holds that takes its value from the option."""
+    value = parse_text(option.text, meaning.annotation)
+    return check_setting(meaning.cls.__name__, meaning.name, value) if meaning.name in SETTINGS else value
 
 
 def _walk(roots: Sequence[TaskOnKart[Any]]) -> Iterator[TaskOnKart[Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kart_core._version import __version__
+from kart_core.cli.storage import storage_commands
 from kart_core.cli.taskcommand import TaskCommand
 
 if TYPE_CHECKING:
@@ -210,6 +211,9 @@ def config_command(ctx: click.Context, **options: Any) -> int:
 
     arguments: Arguments = ctx.obj
     return show_configuration(arguments, **options)
+
+
+kart_core.add_command(storage_commands)
 
 
 def script_command(script: ModuleType) -> click.Command:
