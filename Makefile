@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 
 SHELL := /bin/bash
 BIN := $(CURDIR)/$(VENV)/bin
@@ -44,7 +45,7 @@ demo: $(VENV)/demo ## the handwritten digits: run, run again, run with one param
 	@cd examples && PATH="$(BIN):$$PATH" ./demo.sh
 
 test: $(VENV)/dev ## the whole suite
-	@PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(TESTS)
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(JOBS) $(TESTS)
 
 check: $(VENV)/dev ## types, style, and which module may import which
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
     from kart_core.graph import Node
+    from kart_core.plugin import ExecutorSession
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -165,10 +166,11 @@ class Session:
             _prepare_remote(plan)
             told.run_started()
             try:
-                with executor:
-                    run_plan(plan, executor, worker.execute, told, outcome)
+                run_plan(plan, executor, worker.execute, told, outcome)
             except KeyboardInterrupt:
                 interrupted = True
+            finally:
+                executor.shutdown()
         report = RunReport(
             run=run,
             plan=plan,
@@ -209,7 +211,7 @@ def _prepare_remote(plan: Plan) -> None:
             workspace.ensure_format()
 
 
-def _executor(name: str) -> Any:
+def _executor(name: str) -> ExecutorSession:
     present = host.current()
     record = present.executor(name)
     if record is None:

@@ -131,20 +131,22 @@ def _other_input(task: AnyTask, workspace: Workspace) -> str | None:
 
 def is_complete(root: AnyTask) -> bool:
     """Whether the task's result is stored, and whatever its settings ask for besides."""
-    pending: list[AnyTask] = [root]
-    seen = {identity(root)}
-    everything = False
-    while pending:
-        level, pending = pending, []
-        if any(found.lacking is not None for found in look(level, [resolved(task) for task in level])):
+    level = [(root, False)]
+    known = {identity(root): False}  # whether everything upstream of a task is asked for too
+    while level:
+        tasks = [task for task, _ in level]
+        here = [resolved(task) for task in tasks]
+        if any(found.lacking is not None for found in look(tasks, here)):
             return False
-        for task in level:
-            everything = everything or asks_for_upstream(task, resolved(task))
-            if everything:
-                for required in required_tasks(task):
-                    if identity(required) not in seen:
-                        seen.add(identity(required))
-                        pending.append(required)
+        below: list[tuple[AnyTask, bool]] = []
+        for (task, deep), settled in zip(level, here, strict=True):
+            deep = deep or settled.strict
+            for required in required_tasks(task) if deep or task._kart_wraps else ():
+                key = identity(required)
+                if key not in known or (deep and not known[key]):
+                    known[key] = deep
+                    below.append((required, deep))
+        level = below
     return True
 
 
@@ -156,8 +158,3 @@ def record_of(task: AnyTask) -> Record | None:
     if found is not None:
         remember(here.workspace, path, found.attempt, tuple(found.outputs))
     return found
-
-
-def asks_for_upstream(task: AnyTask, here: Resolved) -> bool:
-    """Whether the task is complete only if what is upstream is."""
-    return task._kart_wraps or here.strict

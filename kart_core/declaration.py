@@ -71,6 +71,11 @@ class ParameterInfo:
         """Whether its value is kept out of what people are shown."""
         return self.options.private
 
+    @property
+    def told_by_type(self) -> bool:
+        """Whether messages say of a wrong value only its type: where it is private, or stands in a secret's place."""
+        return self.private or "Secret" in str(self.annotation)
+
 
 @attrs.frozen
 class Policy:
@@ -122,13 +127,19 @@ class Shape:
         self.sections = tuple(_sections(cls))
         self.defaults: Mapping[str, Any] = _setting_defaults(cls)
         self.all_significant = all(slot.significant for slot in self.slots)
-        self.plain_output = _first_to_define(cls, "output") == _first_to_define(cls, "make_target") == "TaskOnKart"
+        root = root_of(cls)
+        self.plain_output = _first_to_define(cls, "output") is root is _first_to_define(cls, "make_target")
         self.code: Any = MISSING
         self.state: Any = None
 
 
-def _first_to_define(cls: type, name: str) -> str:
-    return next(base.__name__ for base in cls.__mro__ if name in base.__dict__)
+def root_of(cls: type) -> type[Any]:
+    """The class of which all task classes are made, found without its name: users have a ``TaskOnKart`` too."""
+    return next(base for base in cls.__mro__ if "_kart_is_task" in base.__dict__)
+
+
+def _first_to_define(cls: type, name: str) -> type:
+    return next(base for base in cls.__mro__ if name in base.__dict__)
 
 
 def shape_of(cls: type[Any]) -> Shape:
@@ -323,10 +334,12 @@ def _policy(cls: type[Any], keywords: Mapping[str, Any]) -> Policy:
 
 
 def _sections(cls: type) -> Iterator[str]:
+    root = root_of(cls)
     for base in cls.__mro__:
-        if "_kart_policy" in base.__dict__ and base.__name__ != "TaskOnKart":
+        if "_kart_policy" in base.__dict__ and base is not root:
             yield qualified_name(base)
-            yield base.__name__
+            if base.__name__ != root.__name__:
+                yield base.__name__
     yield "TaskOnKart"
 
 
@@ -359,7 +372,7 @@ def _resolve(owner: type, annotation: Any) -> Any:
 
 def classes_beside(cls: type[Any]) -> Iterator[type[Any]]:
     """Every task class that is loaded, found by asking the root of a task class for its subclasses."""
-    pending = next(base for base in cls.__mro__ if "_kart_is_task" in base.__dict__).__subclasses__()
+    pending = root_of(cls).__subclasses__()
     seen: set[type[Any]] = set()
     while pending:
         found = pending.pop(0)

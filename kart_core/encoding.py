@@ -34,7 +34,7 @@ from typing import Any, cast
 from kart_core.frozen import DEEPEST, FrozenDict, FrozenList
 from kart_core.naming import module_name
 
-__all__ = ["SCALARS", "EncodingError", "Special", "encode", "encode_named"]
+__all__ = ["SCALARS", "EncodingError", "Special", "encode", "encode_named", "field_names"]
 
 Special = Callable[[object], "bytes | None"]
 """Encodes values of types that are not known here; None for one that it does not know either.
@@ -299,7 +299,7 @@ def _encode_by_structure(value: Any, special: Special | None, depth: int) -> byt
         # The name of several flags together differs between Pythons; their value does not.
         which: object = value.value if isinstance(value, enum.Flag) else value.name
         return _sized(b"enum", _import_path(kind), _encode(which, special, depth))
-    fields = _field_names(kind)
+    fields = field_names(kind)
     if fields is not None:
         parts: list[tuple[str, bytes]] = []
         for name in fields:
@@ -319,7 +319,7 @@ def _encode_by_structure(value: Any, special: Special | None, depth: int) -> byt
 _PRIMITIVES = (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset)
 
 
-def _field_names(kind: type[Any]) -> Iterable[str] | None:
+def field_names(kind: type[Any]) -> Iterable[str] | None:
     """The fields that are the whole content of an instance, where the class says so itself."""
     if issubclass(kind, tuple):
         return getattr(cast("type[Any]", kind), "_fields", None)

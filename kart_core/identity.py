@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakValueDictionary
 
 from kart_core import code, config
-from kart_core.declaration import MISSING, Shape, Slot, classes_beside, shape_of
+from kart_core.declaration import MISSING, ParameterInfo, Shape, Slot, classes_beside, shape_of
 from kart_core.digest import blake2b
-from kart_core.encoding import SCALARS, EncodingError, encode
+from kart_core.encoding import SCALARS, EncodingError, encode, field_names
 from kart_core.errors import ConfigError, GraphError, IdentityError, KartError, ParameterError
 from kart_core.frozen import freeze
 from kart_core.naming import qualified_name
@@ -25,7 +25,7 @@ from kart_core.parameters import ParameterFault, checker, describe, scalar_type
 from kart_core.settings import DEFAULT_SEED_METHODS, SETTINGS, check_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kart_core.config import Config
     from kart_core.plugin import Secret
@@ -75,7 +75,7 @@ class State:
             raise ConfigError("\n".join(dict.fromkeys([*faults, *others])))
         self.values: dict[str, Any] = {slot.name: _default(shape, slot, conf) for slot in shape.slots}
         self.encodings: dict[str, bytes | None] = {
-            slot.name: _ahead(slot, self.values[slot.name]) for slot in shape.slots
+            slot.name: _ahead(shape, slot, self.values[slot.name]) for slot in shape.slots
         }
         namespace = conf.find(shape.sections, "namespace")
         module = f"{namespace.value}.{shape.module}" if namespace is not None else shape.module
@@ -129,7 +129,7 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
             try:
                 value = slot.check(value)
             except ParameterFault as fault:
-                raise _wrong(shape, slot.name, fault) from None
+                raise _wrong(shape, slot.info, fault) from None
             encode_scalar = SCALARS.get(type(value))
             encoded = encode_scalar(value) if encode_scalar else _encode(shape, slot, value, children)
         held[name] = value
@@ -165,7 +165,7 @@ def _encode(shape: Shape, slot: Slot, value: object, children: list[AnyTask]) ->
         if is_task(value):
             children.append(value)
             return b"T" + value._kart_digest
-        if type(value).__name__ == "Secret" and not slot.significant:
+        if not slot.significant and _is_secret(value):
             return b"S" + blake2b(cast("Secret", value).reveal().encode()).digest()
         return _known(value)
 
@@ -176,6 +176,11 @@ def _encode(shape: Shape, slot: Slot, value: object, children: list[AnyTask]) ->
             raise
         # What enters no id may be anything, a logger or a lambda: tasks are equal where they hold the same object.
         return b"I%x;" % id(value)
+
+
+def _is_secret(value: object) -> bool:
+    # By name: `kart_core.plugin` need not be imported for it.
+    return type(value).__name__ == "Secret" and type(value).__module__ == "kart_core.plugin"
 
 
 def _encode_with(shape: Shape, name: str, value: object, special: Callable[[object], bytes | None]) -> bytes:
@@ -243,8 +248,11 @@ def _missing(shape: Shape, state: State, given: Mapping[str, Any]) -> ParameterE
     )
 
 
-def _wrong(shape: Shape, name: str, fault: ParameterFault) -> ParameterError:
-    return ParameterError(f"the parameter {name!r} of {shape.name} takes {fault.expected}, but was given {fault.given}")
+def _wrong(shape: Shape, info: ParameterInfo, fault: ParameterFault) -> ParameterError:
+    told = fault.hidden() if info.told_by_type else fault
+    return ParameterError(
+        f"the parameter {info.name!r} of {shape.name} takes {told.expected}, but was given {told.given}"
+    )
 
 
 # --- defaults and settings --------------------------------------------------------------
@@ -288,7 +296,7 @@ def _default(shape: Shape, slot: Slot, conf: Config) -> Any:
         try:
             return slot.check(_convert(found.value, slot.info.annotation, found.text))
         except ParameterFault as fault:
-            told = fault.hidden() if slot.info.private else fault
+            told = fault.hidden() if slot.info.told_by_type else fault
             return _Faulty(ConfigError(f"{found.source}: {shape.name} takes {told.expected}, given {told.given}"))
     return _checked_default(shape, slot)
 
@@ -312,12 +320,12 @@ def _convert(value: object, annotation: Any, text: bool) -> Any:
     return parse_text(value, annotation) if text and isinstance(value, str) else structure(value, annotation)
 
 
-def _ahead(slot: Slot, value: object) -> bytes | None:
+def _ahead(shape: Shape, slot: Slot, value: object) -> bytes | None:
     encode_scalar = SCALARS.get(type(value))
     if encode_scalar is None:
         return None
     encoded = slot.key + encode_scalar(value)
-    if slot.omit_default and type(value) is type(slot.info.default) and value == slot.info.default:
+    if slot.omit_default and encoded == _default_encoding(shape, slot):
         return b""
     return encoded
 
@@ -357,8 +365,10 @@ def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
                     f"; did you mean {near!r}?" if near else ""
                 )
                 continue
-            annotation = next((s.by_name[key].info.annotation for s in own if key in s.by_name), None)
-            if annotation is None:
+            info = next((s.by_name[key].info for s in own if key in s.by_name), None)
+            if info is not None:
+                annotation = info.annotation
+            else:
                 annotation = SETTINGS[key].annotation if key in SETTINGS else str
             try:
                 found = conf.find([section], key)
@@ -368,7 +378,8 @@ def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
                 try:
                     _convert(found.value, annotation, found.text)
                 except ParameterFault as fault:
-                    yield f"{found.source}: given {fault.given}, but it takes {fault.expected}"
+                    told = fault.hidden() if info is not None and info.told_by_type else fault
+                    yield f"{found.source}: given {told.given}, but it takes {told.expected}"
 
 
 def _shapes_named(section: str, beside: type[Any]) -> list[Shape]:
@@ -502,10 +513,15 @@ def holds_files(task: AnyTask) -> bool:
         value = pending.pop()
         if hasattr(type(value), "_kart_encode"):
             return True
+        if is_task(value):
+            continue
         if is_mapping(value):
-            pending.extend(value.values())
+            items: Iterable[object] = (item for pair in value.items() for item in pair)
         elif is_items(value):
-            pending.extend(item for item in value if type(item) not in SCALARS and not is_task(item))
+            items = value
+        else:
+            items = (getattr(value, name, None) for name in field_names(type(value)) or ())
+        pending.extend(item for item in items if type(item) not in SCALARS)
     return False
 
 
@@ -545,19 +561,25 @@ def _by_identity(value: object) -> bytes | None:
 
 
 def significant_part(value: Any) -> Any:
-    """The value without the tasks that do not count for ids; `MISSING` where it is such a task itself."""
+    """The value without the tasks that do not count for ids; `MISSING` where it is such a task itself.
+
+    A value in which every task counts is given back as it is, whatever its class.
+    """
     if is_task(value):
         return MISSING if value._kart_insignificant else value
+    if not is_items(value) and not is_mapping(value):
+        return value
+    held = list(value.values() if is_mapping(value) else value)
+    parts = list(map(significant_part, held))
+    if all(part is item for part, item in zip(parts, held, strict=True)):
+        return value
     if is_named_tuple(value):
         # A named tuple keeps its length: what does not count becomes None.
-        return value._make(None if v is MISSING else v for v in map(significant_part, value))
-    if is_items(value):
-        kept = [v for v in map(significant_part, value) if v is not MISSING]
-        return cast("Any", type(value))(kept) if type(value) in (tuple, set, frozenset) else kept
+        return value._make(None if part is MISSING else part for part in parts)
     if is_mapping(value):
-        kept = {k: significant_part(v) for k, v in value.items()}
-        return {k: v for k, v in kept.items() if v is not MISSING}
-    return value
+        return {key: part for key, part in zip(value, parts, strict=True) if part is not MISSING}
+    kept = [part for part in parts if part is not MISSING]
+    return cast("Any", type(value))(kept) if type(value) in (tuple, set, frozenset) else kept
 
 
 def _required_by_fields(task: AnyTask) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 if TYPE_CHECKING:
     from kart_core.task import TaskOnKart
@@ -22,6 +22,14 @@ def is_named_tuple(value: object) -> TypeGuard[NamedTuple]:
 def is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
     """Whether a value is an iterator, as generators are."""
     return isinstance(value, Iterator)
+
+
+def is_tasks(value: object) -> TypeGuard[tuple[TaskOnKart[Any], ...]]:
+    """Whether a value is a tuple of tasks alone, and not empty."""
+    if type(value) is not tuple:
+        return False
+    items = cast("tuple[object, ...]", value)
+    return bool(items) and all(map(is_task, items))
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from kart_core import code
-from kart_core.completeness import Seen, asks_for_upstream, look, record_of
+from kart_core.completeness import Seen, look, record_of
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import GraphError, ParameterError
 from kart_core.graph import Graph, Node
@@ -112,7 +112,7 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
                 _will_run(node, reasons[node])
             if node.task._kart_wraps:
                 node.action, node.reason = "wrap", "a bundle of its requirements"
-            upstream = node.action == "reuse" and asks_for_upstream(node.task, node.resolved)
+            upstream = node.action in ("reuse", "wrap") and node.resolved.strict
             if upstream:
                 strict.append(node)
             upstream = upstream or node in scope
@@ -161,6 +161,7 @@ def _met_late(graph: Graph) -> dict[Node, str]:
 
 def _set(node: Node, found: Seen) -> None:
     node.record = found.record
+    node.replaces = found.record is not None
     if found.lacking is None:
         node.action, node.reason = "reuse", "its result is stored"
     elif not node.task._kart_recorded:
@@ -236,14 +237,13 @@ def _reruns(graph: Graph, roots: Sequence[Node], names: Sequence[str]) -> dict[N
 
 
 def _refuse_shared_paths(nodes: Iterable[Node]) -> None:
-    owners: dict[tuple[str, str], Node] = {}
+    owners: dict[str, Node] = {}
     for node in nodes:
         shape = shape_of(type(node.task))
         if shape.plain_output or node.action == "wrap":
             continue
         for target in flatten(declared(node.task), node.task).values():
-            key = (target.workspace.url, target.path)
-            owner = owners.get(key)
+            owner = owners.get(target.url)
             if owner is node:
                 raise GraphError(
                     f"output() of {node.task!r} declares {target.url} twice; give each output a path of its own"
@@ -253,7 +253,7 @@ def _refuse_shared_paths(nodes: Iterable[Node]) -> None:
                     f"{owner.task!r} and {node.task!r} both write {target.url}; give make_target() another path, or "
                     "leave the unique id in it"
                 )
-            owners.setdefault(key, node)
+            owners.setdefault(target.url, node)
 
 
 def code_of(task: AnyTask) -> str | None:

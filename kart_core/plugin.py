@@ -15,14 +15,13 @@ to ``kart_core.build(..., plugins=[Mine])``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import attrs
 import pluggy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from concurrent.futures import Executor as FuturesExecutor
 
     from attrs import AttrsInstance
 
@@ -30,6 +29,7 @@ __all__ = [
     "GROUPS",
     "Event",
     "Executor",
+    "ExecutorSession",
     "Hasher",
     "Plugin",
     "Secret",
@@ -38,8 +38,12 @@ __all__ = [
     "Stat",
     "Storage",
     "Store",
+    "Work",
     "hookimpl",
 ]
+
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 
 hookspec = pluggy.HookspecMarker("kart_core")
 hookimpl = pluggy.HookimplMarker("kart_core")
@@ -215,12 +219,32 @@ class Seeder:
     """Gives a saved state back."""
 
 
+class Work(Protocol[Result_co]):
+    """Work that was taken; every ``concurrent.futures.Future`` is one."""
+
+    def result(self) -> Result_co:
+        """What the work gave, once it is done; what it raised is raised here."""
+        ...
+
+
+class ExecutorSession(Protocol):
+    """Takes work until it is shut down; every ``concurrent.futures.Executor`` is one."""
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any) -> Work[Result]:
+        """Takes a function and its arguments, and gives what stands for its result."""
+        ...
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Takes no more work; with `wait` what was taken is done when it returns."""
+        ...
+
+
 @attrs.frozen
 class Executor:
     """A record of `Plugin.kart_executors`: where tasks are run."""
 
     name: str
-    open: Callable[[int], FuturesExecutor]
+    open: Callable[[int], ExecutorSession]
     """Takes the number of workers and gives a session.
 
     Its ``submit`` takes work and gives futures; its ``shutdown`` ends it.

@@ -17,7 +17,7 @@ from kart_core._version import __version__
 from kart_core.declaration import shape_of
 from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError
 from kart_core.identity import holds_task, setting, state_of
-from kart_core.nested import is_mapping, is_sequence, is_task
+from kart_core.nested import is_mapping, is_sequence, is_task, is_tasks
 from kart_core.resolved import Resolved, resolved
 from kart_core.workspace import RECORDS, Workspace, guarded, open_workspace
 
@@ -77,7 +77,7 @@ class Record:
     """``module.Class``."""
     unique_id: str
     attempt: str
-    """The execution that made the result; its part before the dash is the run."""
+    """The execution that made the result; its part before the last dash is the run."""
     outputs: Sequence[Output]
     requirements: Sequence[Requirement]
     parameters: Mapping[str, Any]
@@ -350,9 +350,12 @@ def _requirements_text(requirements: Sequence[AnyTask], read: Mapping[str, tuple
         if name is None:
             name = names[cls] = text_of(state_of(shape_of(cls)).full_name)
         unique_id = required.unique_id
-        attempt, digest = read.get(unique_id, (None, None))
-        shown = "null" if attempt is None else f'"{attempt}"'
-        parts.append(f'[{name},"{unique_id}",{shown},{"null" if digest is None else f"{chr(34)}{digest}{chr(34)}"}]')
+        found = read.get(unique_id)
+        if found is None:
+            parts.append(f'[{name},"{unique_id}",null,null]')
+        else:
+            attempt, digest = found
+            parts.append(f'[{name},"{unique_id}",{"null" if attempt is None else text_of(attempt)},"{digest}"]')
     return ",".join(parts)
 
 
@@ -367,10 +370,28 @@ def _parameters_text(task: AnyTask) -> str:
             text = str(value)
         elif type(value) is str and slot.exact is str:
             text = text_of(value)
+        elif is_tasks(value):
+            text = _references_text(value)
         else:
             text = to_text(_full(value, slot.info.annotation))
         parts.append(slot.as_json + text)
     return "{" + ",".join(parts) + "}"
+
+
+def _references_text(tasks: tuple[AnyTask, ...]) -> str:
+    """`plain` of a tuple of tasks, as JSON: a task may hold thousands."""
+    heads: dict[type[Any], str] = {}
+    parts: list[str] = []
+    for task in tasks:
+        cls = type(task)
+        if not cls._kart_recorded:
+            parts.append(to_text(plain(task)))
+            continue
+        head = heads.get(cls)
+        if head is None:
+            head = heads[cls] = to_text(_reference(cls)).removesuffix("}")
+        parts.append(f'{head},"unique_id":"{task.unique_id}"}}')
+    return f'{{"tuple":[{",".join(parts)}]}}'
 
 
 def log_text(attempt: Attempt) -> str:
@@ -412,17 +433,20 @@ def _full(value: object, annotation: Any) -> Any:
     return value if as_it_is else plain(value, annotation)
 
 
+def _reference(cls: type[Any]) -> dict[str, Any]:
+    """What says of a task in plain data which class it is of."""
+    name = state_of(shape_of(cls)).full_name
+    reference = {"task": f"{cls.__module__}:{cls.__qualname__}"}
+    return reference if name == f"{cls.__module__}.{cls.__qualname__}" else {**reference, "name": name}
+
+
 def plain(value: Any, annotation: Any = Any) -> Any:
     """A parameter's value as data that JSON can hold; a task as a reference to its record."""
     if is_task(value):
-        name = state_of(shape_of(type(value))).full_name
-        reference: dict[str, Any] = {
-            "task": f"{type(value).__module__}:{type(value).__qualname__}",
-            "unique_id": value.unique_id,
-        }
+        reference = {**_reference(type(value)), "unique_id": value.unique_id}
         if not type(value)._kart_recorded:
             reference["parameters"] = parameters_in_full(value)
-        return reference | ({"name": name} if name != f"{type(value).__module__}.{type(value).__qualname__}" else {})
+        return reference
     if holds_task(value):
         if is_mapping(value):
             return {key: plain(item) for key, item in value.items()}

@@ -216,7 +216,9 @@ def _uncallable(method: str, owner: object, why: str, library: str) -> ConfigErr
 
 def _hint(method: str) -> str:
     said = str(host.current().missing("kart_seeders", method))
-    return f" (the plugin for it: {said.partition('— ')[2]})" if "— " in said else ""
+    if "— " in said:
+        return f" (the plugin for it: {said.partition('— ')[2]})"
+    return f" ({said})" if "provided by the plugin" in said else ""
 
 
 _innermost: Generators | None = None  # those of the build whose tasks run

@@ -94,10 +94,14 @@ def from_data(value: object, annotation: Any) -> object:
     name = data.pop("task", None)
     cls: Any = task_class(str(name)) if name is not None else getattr(annotation, "__origin__", annotation)
     infos = {info.name: info for info in shape_of(cls).infos}
+    values: dict[str, Any] = {}
+    for key, item in data.items():
+        try:
+            values[key] = structure(item, infos[key].annotation) if key in infos else item
+        except ParameterFault as fault:
+            raise fault.hidden() if infos[key].told_by_type else fault from None
     try:
-        return cls(
-            **{key: structure(item, infos[key].annotation) if key in infos else item for key, item in data.items()}
-        )
+        return cls(**values)
     except KartError as error:
         raise ParameterFault(f"the parameters of {cls.__qualname__}", str(error), kind="mapping") from error
 

@@ -459,7 +459,9 @@ def _short(value: object) -> str:
         first = list(islice(cast("dict[Any, Any]", value).items(), 6))
         pairs = [f"{key!r}: {_short(item)}" for key, item in first[:5]]
         return "{" + ", ".join(pairs + (["…"] if len(first) > 5 else [])) + "}"
-    return repr(value)
+    if isinstance(value, frozenset) and any(map(is_task, cast("frozenset[Any]", value))):
+        return "frozenset({" + ", ".join(sorted(map(_short, cast("frozenset[Any]", value)))[:5]) + "})"
+    return repr(cast("object", value))
 
 
 class ExternalTask(TaskOnKart[R_co]):

@@ -113,24 +113,26 @@ def open_workspace(url: str) -> Workspace:
         ConfigError: an empty or malformed URL.
         PluginError: no plugin provides its scheme.
     """
-    present = host.current()
-    opened = _opened.setdefault(present, {})
-    key = url if "://" in url else os.path.abspath(url)
-    workspace = opened.get(key)
-    if workspace is None:
-        workspace = opened[key] = _open(url, present)
-    return workspace
-
-
-def _open(url: str, present: host.Host) -> Workspace:
     if not url.strip():
         raise ConfigError(
             "workspace_directory is empty; give a folder such as ./resources/ or a URL such as s3://bucket/x"
         )
+    present = host.current()
+    opened = _opened.setdefault(present, {})
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
-        folder = os.path.abspath(rest if separator else os.path.expanduser(url))
-        url, scheme = folder, "file"
+        scheme, url = "file", os.path.abspath(rest if separator else os.path.expanduser(url))
+    # One place is one workspace, however it is spelt.
+    key = url if scheme == "file" else f"{scheme}://{rest.rstrip('/')}"
+    workspace = opened.get(key)
+    if workspace is None:
+        workspace = opened[key] = _open(scheme, url, present)
+    return workspace
+
+
+def _open(scheme: str, url: str, present: host.Host) -> Workspace:
+    if scheme == "file":
+        folder = url
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise StorageError(f"the workspace {folder} is a file, not a folder; set workspace_directory to a folder")
     storage = present.storage(scheme)

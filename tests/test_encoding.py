@@ -376,7 +376,7 @@ ALIKE: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("a", "b"), ALIKE, ids=repr)
+@pytest.mark.parametrize(("a", "b"), ALIKE, ids=lambda value: type(value).__name__)
 def test_equal_values_have_equal_encodings(a: Any, b: Any) -> None:
     assert encode(a) == encode(b)
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor as FuturesExecutor
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kart_core.plugin import Executor
+from kart_core.plugin import Executor, ExecutorSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from typing_extensions import ParamSpec
-
-    _Arguments = ParamSpec("_Arguments")
 
 _Result = TypeVar("_Result")
 
 __all__ = ["RECORDS", "InlineExecutor"]
 
 
-class InlineExecutor(FuturesExecutor):
-    """Runs work in the caller's own thread, at once: its futures are done when they are given.
+class InlineExecutor:
+    """Runs work in the caller's own thread, at once: it is done when `submit` returns.
 
-    What the work raises stands in its future; an interrupt goes through to the caller.
+    What the work raises is raised by ``result()``; an interrupt goes through to the caller.
 
     Example:
         >>> InlineExecutor().submit(divmod, 7, 2).result()
@@ -33,51 +27,37 @@ class InlineExecutor(FuturesExecutor):
     def __init__(self) -> None:
         self._closed = False
 
-    def submit(
-        self, fn: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> Future[_Result]:
+    def submit(self, fn: Callable[..., _Result], /, *args: Any) -> _Done[_Result]:
+        """Runs `fn` with the arguments."""
         if self._closed:
             raise RuntimeError("this executor was shut down and takes no more work")
         try:
-            return _Done(fn(*args, **kwargs))
+            return _Done(fn(*args))
         except Exception as error:
-            future: Future[_Result] = Future()
-            future.set_exception(error)
-            return future
+            return _Done(None, error)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+    def shutdown(self, wait: bool = True) -> None:  # noqa: ARG002 - nothing is under way
+        """Takes no more work."""
         self._closed = True
 
 
-class _Done(Future[_Result]):
-    """A future that is done when it is made: without the locks of one that somebody may wait for."""
+class _Done(Generic[_Result]):
+    """Work that was done when it was taken. Nobody waits for it, so it needs no locks, as a future does."""
 
-    def __init__(self, value: _Result) -> None:  # the base's own is what makes the locks
+    __slots__ = ("_error", "_value")
+
+    def __init__(self, value: Any, error: Exception | None = None) -> None:
         self._value = value
+        self._error = error
 
-    def result(self, timeout: float | None = None) -> _Result:  # noqa: ARG002
+    def result(self) -> _Result:
+        """What the work gave; what it raised is raised."""
+        if self._error is not None:
+            raise self._error
         return self._value
 
-    def exception(self, timeout: float | None = None) -> None:  # noqa: ARG002
-        return None
 
-    def cancel(self) -> bool:
-        return False
-
-    def cancelled(self) -> bool:
-        return False
-
-    def running(self) -> bool:
-        return False
-
-    def done(self) -> bool:
-        return True
-
-    def add_done_callback(self, fn: Callable[[Future[_Result]], object]) -> None:
-        fn(self)
-
-
-def _open(_workers: int) -> FuturesExecutor:
+def _open(_workers: int) -> ExecutorSession:
     return InlineExecutor()
 
 

@@ -362,10 +362,7 @@ class ObjectStore(Store):
         return self._run(remove())
 
     def remove_unchanged(self, path: str, mark: str) -> bool:
-        """Removes the file only if it still has the mark; whether it did.
-
-        Where an answer was lost and the file is gone, it counts as removed.
-        """
+        """Removes the file only if it still has the mark; whether it did, as far as answers came through."""
         return self._run(self._delete(self._key(path), mark))
 
     def list(self, prefix: str) -> Iterator[tuple[str, Stat]]:
@@ -462,7 +459,9 @@ class ObjectStore(Store):
         except _Refused as refused:
             if condition == Condition() or refused.fault.kind not in ("unmet", "missing"):
                 raise
-            return await self._mine(key, condition.note) if refused.again else None
+            # Asked whether or not a try failed before: aiohttp tries once more on its own, unseen, where a connection
+            # that had been kept open broke.
+            return await self._mine(key, condition.note)
 
     async def _mine(self, key: str, note: str | None) -> str | None:
         """The mark of an object that is there by our own write, of which the answer was lost; None if it is not."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from kart_core.building import RunReport
     from kart_core.cli.arguments import Arguments, Given
+    from kart_core.cli.options import Meaning
     from kart_core.records import Record
 
 _MOST = 5  # tracebacks that are shown of one run

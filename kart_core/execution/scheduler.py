@@ -13,10 +13,10 @@ from kart_core.task import missing_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
 
     from kart_core.graph import Node
     from kart_core.planning import Plan
+    from kart_core.plugin import ExecutorSession
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -51,7 +51,7 @@ class Listener:
 
 
 def run_plan(
-    plan: Plan, executor: Executor, execute: Callable[[AnyTask, bool], float], tell: Listener, outcome: Outcome
+    plan: Plan, executor: ExecutorSession, execute: Callable[[AnyTask, bool], float], tell: Listener, outcome: Outcome
 ) -> None:
     """Runs what the plan says.
 
@@ -96,7 +96,7 @@ def _rank(node: Node, order: dict[Node, int]) -> tuple[int, int, Node]:
 
 
 def _done(
-    node: Node, executor: Executor, execute: Callable[[AnyTask, bool], float], tell: Listener, outcome: Outcome
+    node: Node, executor: ExecutorSession, execute: Callable[[AnyTask, bool], float], tell: Listener, outcome: Outcome
 ) -> bool:
     """Whether what depends on the node may go on."""
     if node.action == "wrap":

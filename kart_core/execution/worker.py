@@ -11,8 +11,7 @@ from kart_core import host, running
 from kart_core.dumping import dump
 from kart_core.errors import KartError, ParameterError
 from kart_core.identity import cycle, holds_files, identity, identity_now, required_tasks, tasks_in
-from kart_core.loading import value_of
-from kart_core.nested import is_mapping, is_sequence
+from kart_core.loading import load
 from kart_core.planning import code_of
 from kart_core.records import Output, encoded, forget, log_text, remember, to_text
 from kart_core.resolved import resolved
@@ -126,7 +125,7 @@ class Worker:
         # The tasks that are built now draw from the same generators; this one goes on where it was.
         self._build(asked)
         extra.extend(asked)
-        return _values_of(wanted)
+        return load(task, wanted)
 
     def _commit(
         self, task: AnyTask, attempt: Attempt, replaces: bool, extra: list[AnyTask], started: float, clock: float
@@ -216,13 +215,3 @@ def _require_all_outputs(task: AnyTask, attempt: Attempt) -> None:
             f"run() of {task!r} did not write {', '.join(map(repr, lacking))}, which its output() declares; dump each "
             "with self.dump(value, 'name')"
         )
-
-
-def _values_of(wanted: Any) -> Any:
-    if wanted is None:
-        return None
-    if is_mapping(wanted):
-        return {key: _values_of(item) for key, item in wanted.items()}
-    if is_sequence(wanted):
-        return [_values_of(item) for item in wanted]
-    return value_of(wanted)
