@@ -6,9 +6,10 @@ import gc
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,32 @@ import pytest
 
 from kart_core import config
 from kart_core.cli import main
+
+
+@pytest.fixture(scope="session")
+def python_of() -> Callable[[str], str]:
+    """Gives a Python of a version that really runs; skips the test where there is none."""
+    found: dict[str, str | None] = {}
+
+    def look(version: str) -> str | None:
+        if sys.version_info[:2] == tuple(map(int, version.split("."))):
+            return sys.executable
+        pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}*/bin/python"))
+        for python in (shutil.which(f"python{version}"), *map(str, pyenv)):
+            if python and subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
+                return python
+        return None
+
+    def python_of(version: str) -> str:
+        if version not in found:
+            found[version] = look(version)
+        python = found[version]
+        if python is None:
+            pytest.skip(f"no Python {version} here; what must hold on it is checked where there is one")
+        return python
+
+    return python_of
+
 
 PIPELINE = """\
 import random

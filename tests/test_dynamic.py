@@ -305,3 +305,12 @@ def test_a_failure_after_a_yield_leaves_nothing_of_the_task() -> None:
     assert not Late().complete()
     assert [path.name.split("_")[0] for path in Path("resources").rglob("*.pkl")] == ["Leaf"]
     assert list(Path("resources").rglob(".*.tmp")) == []
+
+
+def test_a_set_of_tasks_that_is_yielded_comes_back_as_a_list_of_values() -> None:
+    class AsksASet(kart.TaskOnKart[int]):
+        def run(self) -> Any:
+            values = yield {Leaf(i=1), Leaf(i=2)}
+            return sum(values)
+
+    assert kart.build(AsksASet()) == kart.build(Leaf(i=1)) + kart.build(Leaf(i=2))

@@ -517,3 +517,40 @@ def test_a_log_line_of_a_task_goes_where_the_users_handlers_send_it(caplog: pyte
     with caplog.at_level(logging.INFO, logger="noisy"), pytest.warns(UserWarning, match="a warning"):
         kart.build(Noisy(i=1))
     assert [record.message for record in caplog.records if record.name == "noisy"] == ["info of 1"]
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_a_failure_whose_message_cannot_be_had_stops_no_other_branch() -> None:
+    class Raises(kart.TaskOnKart[int]):
+        def run(self) -> int:
+            raise Unspeakable
+
+    report = execute(Raises(), Fine())
+    assert isinstance(report.failures[Raises()], Unspeakable)
+    assert report.ran == [Fine()]
+    assert "Unspeakable" in str(report.error())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"rerunn": True}, "rerun"),
+        ({"rerun": "no"}, "bool"),
+        ({"strict_check": 1}, "bool"),
+        ({"rerun_from": "Fine"}, r"\['Fine'\]"),
+        ({"rerun_from": [Fine]}, "'Fine'"),
+        ({"workspace_directory": 3}, "str"),
+        ({"plugins": Fine}, "list"),
+        ({"executor": 3}, "inline"),
+    ],
+    ids=str,
+)
+def test_a_setting_of_a_run_that_is_wrong_is_refused_before_anything_runs(wrong: dict[str, Any], says: str) -> None:
+    for run in (kart.build, kart.plan, execute):
+        with pytest.raises(kart.ParameterError, match=says):
+            run(Fine(), **wrong)  # type: ignore[operator]
+    assert ran == []

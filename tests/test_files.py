@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,3 +229,25 @@ def test_a_file_that_changes_between_making_a_task_and_the_end_of_its_run_stores
     assert not task.complete()
     Path("a.txt").write_text("one")
     assert kart.build(task) == b"one"
+
+
+@attrs.frozen
+class Source:
+    file: kart.File
+    skip: int = 0
+
+
+class ReadsAndWrites(kart.TaskOnKart[str]):
+    source: Any
+
+    def run(self) -> str:
+        Path("table.csv").write_text("another content")
+        return Path("table.csv").read_text()
+
+
+@pytest.mark.parametrize("wrap", [Source, lambda file: {"a": (Source(file),)}, lambda file: {file: 1}])
+def test_a_file_within_a_structure_that_changes_stores_nothing(wrap: Any) -> None:
+    task = ReadsAndWrites(source=wrap(file("table.csv", "1,2")))
+    with pytest.raises(kart.BuildError, match="was changed since"):
+        kart.build(task)
+    assert not task.complete()

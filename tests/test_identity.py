@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -784,17 +784,6 @@ class TestCode:
 # --- everywhere the same
 
 
-def python_of(version: str) -> str | None:
-    """A Python of that version on this machine that really runs."""
-    if sys.version_info[:2] == tuple(map(int, version.split("."))):
-        return sys.executable
-    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}*/bin/python"))
-    for python in (shutil.which(f"python{version}"), *map(str, pyenv)):
-        if python and subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return python
-    return None
-
-
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All that an id needs besides kart: attrs, which is of Python alone and so runs in each of them."""
@@ -807,11 +796,9 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("seed", ["0", "1", "4711"])
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
 def test_ids_are_the_golden_ones_on_every_python_and_for_every_hash_seed(
-    tmp_path: Path, libraries: Path, version: str, seed: str
+    tmp_path: Path, libraries: Path, version: str, seed: str, python_of: Callable[[str], str]
 ) -> None:
     python = python_of(version)
-    if python is None:
-        pytest.skip(f"no Python {version} here; the golden ids are checked by the tests that run on it")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("KART_", "PYTHON"))}
     done = subprocess.run(
         [python, str(HERE / "golden.py")],
@@ -847,3 +834,49 @@ def test_the_id_is_the_same_wherever_the_process_stands(project: Any) -> None:
     command = f"import os; os.chdir('below'); {ask.format(folder)}"
     found |= {project.python("-c", command, environment={"PYTHONHASHSEED": "5"}).out}
     assert len(found) == 1
+
+
+class Table(Mapping[str, int]):
+    """A mapping that is no dict."""
+
+    def __init__(self, **items: int) -> None:
+        self.items_ = items
+
+    def __getitem__(self, key: str) -> int:
+        return self.items_[key]
+
+    def __iter__(self) -> Any:
+        return iter(self.items_)
+
+    def __len__(self) -> int:
+        return len(self.items_)
+
+
+@pytest.mark.parametrize("value", [Table(a=1), (Table(a=1),), {"a": [Table(a=1)]}])
+def test_a_setting_that_enters_no_id_changes_none_whatever_the_class_of_a_value(value: Any) -> None:
+    assert Holder(value=value).unique_id == Holder(value=value, rerun=True).unique_id
+
+
+class Whole(kart.TaskOnKart[int]):
+    rate: float = kart.parameter(default=1, omit_default=True)
+    other: float = kart.parameter(default=math.nan, omit_default=True)
+
+
+def test_a_default_is_left_out_in_the_form_in_which_it_is_held() -> None:
+    class Bare(kart.TaskOnKart[int]):
+        pass
+
+    Bare.__qualname__ = Whole.__qualname__
+    assert Whole() == Whole(rate=1) == Whole(rate=1.0, other=math.nan)
+    assert Whole().unique_id == Whole(rate=1, other=math.nan).unique_id == Bare().unique_id
+    assert Whole(rate=2).unique_id != Whole().unique_id
+
+
+def test_a_users_own_class_called_secret_is_none_of_karts() -> None:
+    class Secret:
+        pass
+
+    class Keeps(kart.TaskOnKart[int]):
+        value: Any = kart.parameter(significant=False)
+
+    assert Keeps(value=Secret()).unique_id == Keeps(value=None).unique_id

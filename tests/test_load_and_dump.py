@@ -7,6 +7,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -483,3 +484,19 @@ def test_external_data_and_a_task_never_share_a_path_whichever_comes_first() -> 
     for first, second in ((Data(), Makes()), (Makes(), Data())):
         with pytest.raises(kart.GraphError, match="shared"):
             kart.plan(first, second)
+
+
+class InThreads(kart.TaskOnKart[int]):
+    parts: tuple[Number, ...]
+
+    def run(self) -> int:
+        with ThreadPoolExecutor(4) as threads:
+            lists = threads.map(lambda part: [*self.load_generator([part])], self.parts)
+            return sum(threads.map(self.load, self.parts)) + sum(map(sum, lists))
+
+
+def test_threads_of_a_run_load_from_where_the_build_stores() -> None:
+    task = InThreads(parts=tuple(Number(i=i) for i in range(8)))
+    assert kart.build(task, workspace_directory="elsewhere") == 2 * sum(range(8))
+    assert not Path("resources").exists()
+    assert len(kart.record(task, "elsewhere").requirements) == 8

@@ -434,3 +434,50 @@ def test_a_task_may_require_a_bundle() -> None:
             return sum(self.load(self.bundle.parts))
 
     assert kart.build(After(bundle=Bundle(parts=(Part(i=3), Part(i=4))))) == 7
+
+
+def test_a_bundle_asks_nothing_of_what_stands_above_its_parts_unless_they_are_strict() -> None:
+    class Above(kart.TaskOnKart[int]):
+        part: Part
+
+        def run(self) -> int:
+            return self.load(self.part)
+
+    class Bundled(kart.WrapperTask):
+        above: Above
+
+    kart.build(Bundled(above=Above(part=Part(i=1))))
+    os.unlink(f"resources/{Part(i=1).output().path}")  # type: ignore[union-attr]
+    assert Bundled(above=Above(part=Part(i=1))).complete()
+    assert kart.plan(Bundled(above=Above(part=Part(i=1)))).to_run == []
+    for strict in (
+        Bundled(above=Above(part=Part(i=1), strict_check=True)),
+        Bundled(above=Above(part=Part(i=1)), strict_check=True),
+    ):
+        assert not strict.complete()
+        assert Part(i=1) in [node.task for node in kart.plan(strict).to_run]
+
+
+def test_the_output_of_a_base_class_that_users_call_as_kart_calls_its_own_counts() -> None:
+    class TaskOnKart(kart.TaskOnKart[int]):
+        def output(self) -> kart.Target:
+            return self.make_target("company/result.json")
+
+    class Ours(TaskOnKart):
+        def run(self) -> int:
+            return 1
+
+    kart.build(Ours())
+    assert kart.record(Ours()).outputs[0].path.startswith("company/")
+
+
+@pytest.mark.parametrize("other", ["resources/", "file://{}/resources", "./x/../resources"])
+def test_one_workspace_may_be_spelt_in_several_ways(other: str) -> None:
+    class Both(kart.TaskOnKart[int]):
+        parts: tuple[Part, Part]
+
+        def run(self) -> int:
+            return sum(self.load(self.parts))
+
+    one = Part(i=1, workspace_directory="./resources")
+    assert kart.build(Both(parts=(one, Part(i=1, workspace_directory=other.format(os.getcwd()))))) == 2

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -461,3 +462,26 @@ def test_the_record_of_a_rerun_names_a_new_attempt_and_what_it_read() -> None:
     after = kart.record(chain())
     assert after.attempt != before.attempt
     assert json.dumps(after.parameters) == json.dumps(before.parameters)
+
+
+class Halves(kart.TaskOnKart[dict[str, int]]):
+    def output(self) -> dict[str, kart.Target]:
+        return {"a": self.make_target("halves/a.pkl"), "b": self.make_target("halves/b.pkl")}
+
+    def run(self) -> dict[str, int]:
+        return {"a": time.monotonic_ns(), "b": time.monotonic_ns()}
+
+
+def test_the_record_goes_first_also_where_a_deleted_output_made_the_task_run() -> None:
+    kart.build(Halves())
+    record = Path("resources", ".kart/records", f"{__name__}.Halves", f"{Halves().unique_id}.json")
+    assert record.exists()
+    [path] = Path("resources/halves").glob("b_*.pkl")
+    path.unlink()
+    path.mkdir()  # where nothing can be put: the run ends while its outputs are put in their places
+    with pytest.raises(kart.BuildError):
+        kart.build(Halves())
+    assert not record.exists()
+    path.rmdir()
+    assert not Halves().complete()
+    assert kart.build(Halves()) == kart.build(Halves())

@@ -559,6 +559,36 @@ def test_methods_given_as_one_text_are_refused() -> None:
         Draw(fix_random_seed_methods="random.seed")
 
 
+def test_a_task_finds_what_a_method_seeds_as_the_caller_left_it_if_it_does_not_name_it(noise: None) -> None:
+    import noise  # type: ignore[import-not-found]
+
+    def number(task: Call) -> int:
+        return noise.next_number()
+
+    seeded = Call(function=number, fix_random_seed_methods=["random.seed", "noise.reset"], fix_random_seed_value=7)
+    free = Call(function=number, name="free")
+    for tasks in ([seeded, free, seeded.clone(name="again")], [free, seeded]):
+        noise.setstate(1000)
+        assert dict(zip(tasks, anew(*tasks), strict=True))[free] == 1001
+        assert dict(zip(tasks, anew(*tasks), strict=True))[seeded] == 8
+
+
+def test_a_build_inside_a_task_finds_what_it_would_find_outside(noise: None) -> None:
+    import noise  # type: ignore[import-not-found]
+
+    noise.setstate(1000)
+    inside: list[int] = []
+
+    def nest(task: Call) -> list[int]:
+        first = noise.next_number()
+        inside.append(anew(Call(function=lambda task: noise.next_number(), fix_random_seed_methods=[])))
+        return [first, noise.next_number()]
+
+    given: dict[str, Any] = {"fix_random_seed_methods": ["noise.reset"], "fix_random_seed_value": 7}
+    assert anew(Call(function=nest, **given)) == [8, 9]
+    assert inside == [1001]
+
+
 # --- kart.rng
 
 
@@ -618,6 +648,43 @@ def test_no_other_draw_moves_rng_and_rng_moves_no_other() -> None:
 def test_rng_is_there_whatever_the_named_methods_are() -> None:
     one = anew(Call(function=split, fix_random_seed_methods=[]))
     assert one == anew(Call(function=split, fix_random_seed_methods=[]))
+
+
+def test_rng_gives_the_generator_of_the_kind_that_is_asked_for_each_with_a_stream_of_its_own() -> None:
+    def kinds(task: Call) -> list[Any]:
+        own = kart.rng("split", kind="random")
+        assert type(own) is random.Random
+        assert own is kart.rng("split", kind="random")
+        streams = [own.random() for _ in range(3)], list(kart.rng("split", kind="numpy").random(3))
+        return [*streams, [kart.rng("shuffle", kind="random").random() for _ in range(3)], draw()]
+
+    found = anew(Call(function=kinds, **FIXED))
+    assert anew(Call(function=kinds, **FIXED)) == found
+    assert len({tuple(stream) for stream in found}) == 4
+    assert found[3] == bare(57), "it moves nothing"
+
+
+def test_rng_of_a_kind_that_there_is_not_is_an_error_that_names_the_kinds() -> None:
+    kinds: Any = kart.rng
+    with pytest.raises(kart.BuildError) as failed:
+        anew(Call(function=lambda task: kinds("split", kind="jax")))
+    assert all(kind in str(failed.value) for kind in ("'jax'", "'numpy'", "'random'", "'torch'"))
+
+
+def test_rng_of_a_library_that_is_not_installed_is_an_error_that_names_it(project: Any) -> None:
+    project.write("torch.py", "raise ModuleNotFoundError('not installed here', name='torch')\n")
+    ask = """\
+import kart_core as kart
+class Draw(kart.TaskOnKart[int]):
+    def run(self):
+        return kart.rng("x", kind="torch").initial_seed()
+try:
+    kart.build(Draw())
+except kart.BuildError as error:
+    print(error)
+"""
+    done = project.python("-c", ask)
+    assert "pip install torch" in done.out, done.err
 
 
 def test_rng_outside_a_run_is_an_error_that_says_so() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import kart_core as kart
+from kart_core import config
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -573,3 +574,52 @@ def test_a_clone_takes_a_parameter_by_the_name_cls() -> None:
         cls: int = 1
 
     assert Odd(cls=3).clone(cls=5).cls == 5  # type: ignore[call-overload]
+
+
+class Login(kart.TaskOnKart[int]):
+    pin: int = kart.parameter(default=0, private=True)
+    codes: list[int] = kart.parameter(factory=list, private=True)
+    token: kart.Secret = kart.parameter(default=kart.Secret(""), significant=False)
+
+
+class Uses(kart.TaskOnKart[int]):
+    login: Login
+
+
+@pytest.mark.parametrize(
+    ("wrong", "configured"),
+    [
+        ({"pin": "hush"}, '[Login]\npin = "hush"'),
+        ({"codes": ["hush"]}, '[Login]\ncodes = ["hush"]'),
+        ({"token": ["hush"]}, '[Login]\ntoken = ["hush"]'),
+        ({"token": "hush"}, '[Uses]\nlogin = { pin = "hush" }'),
+    ],
+)
+def test_no_message_shows_a_private_value_or_a_secret_that_is_wrong(
+    wrong: dict[str, Any], configured: str, project: Any
+) -> None:
+    with pytest.raises(kart.ParameterError) as given:
+        Login(**wrong)
+    project.write("kart.toml", configured)
+    config.refresh()
+    with pytest.raises(kart.ConfigError) as read:
+        Uses() if "[Uses]" in configured else Login()
+    assert "hush" not in f"{given.value} {read.value}"
+
+
+def test_repr_of_tasks_in_sets_is_shallow_too() -> None:
+    class Sets(kart.TaskOnKart[int]):
+        below: frozenset[kart.TaskOnKart[Any]] = frozenset()
+
+    task = Sets()
+    for _ in range(5_000):
+        task = Sets(below=frozenset({task}))
+    assert len(repr(task)) < 200
+
+
+def test_a_misspelt_parameter_is_named_though_it_leaves_another_missing() -> None:
+    class Needs(kart.TaskOnKart[int]):
+        count: int
+
+    with pytest.raises(kart.ParameterError, match="'cuont'.*'count'"):
+        Needs(cuont=1)  # type: ignore[call-arg]
