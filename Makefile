@@ -9,11 +9,14 @@ JOBS ?= 2
 
 SHELL := /bin/bash
 BIN := $(CURDIR)/$(VENV)/bin
+PLUGINS := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml)))))
+# The core's tests say what happens without plugins, so plugins have an environment of their own.
+PLUGINS_BIN := $(CURDIR)/$(VENV)-plugins/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs-examples bench clean
+.PHONY: help demo test test-core test-plugins check format docs-examples bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,18 +42,34 @@ $(VENV)/dev: $(VENV)/made pyproject.toml constraints.txt examples/requirements.t
 	@$(INSTALL) --editable . --requirement requirements-dev.txt
 	@touch $@
 
+$(VENV)-plugins/dev: pyproject.toml constraints.txt requirements-plugins.txt $(wildcard plugins/*/pyproject.toml)
+	@echo "== a virtual environment in $(VENV)-plugins, with every plugin and what their tests need"
+	@$(PYTHON) -m venv $(VENV)-plugins
+	@$(PLUGINS_BIN)/python -m pip --disable-pip-version-check install --quiet 'pip>=22.3'
+	@$(PLUGINS_BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable . \
+	  $(foreach plugin,$(PLUGINS),--editable plugins/$(plugin)) --requirement requirements-plugins.txt
+	@touch $@
+
 # ----------------------------------------------------------------------------------------- use it
 
 demo: $(VENV)/demo ## the handwritten digits: run, run again, run with one parameter changed
 	@cd examples && PATH="$(BIN):$$PATH" ./demo.sh
 
-test: $(VENV)/dev ## the whole suite
+test: test-core test-plugins ## the whole suite
+
+test-core: $(VENV)/dev ## the tests of the core, README and docs
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(JOBS) $(TESTS)
 
-check: $(VENV)/dev ## types, style, and which module may import which
+test-plugins: $(VENV)-plugins/dev ## the tests of each plugin, against the servers that they start themselves
+	@failed=; for plugin in $(PLUGINS); do echo "== $$plugin"; \
+	  (cd plugins/$$plugin && PATH="$(PLUGINS_BIN):$$PATH" $(PLUGINS_BIN)/python -m pytest tests) || failed="$$failed $$plugin"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+
+check: $(VENV)/dev $(VENV)-plugins/dev ## types, style, and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	for plugin in $(PLUGINS); do $(BIN)/pyright --project plugins/$$plugin --pythonpath $(PLUGINS_BIN)/python || exit 1; done
 	$(BIN)/mypy --strict examples
 	$(BIN)/lint-imports
 
@@ -65,4 +84,4 @@ bench: $(VENV)/made ## kart beside its peers; writes docs/benchmarks.md (ten min
 	@$(BIN)/python -m benchmarks
 
 clean: ## removes the virtual environment and everything that was made
-	rm -rf $(VENV) benchmarks/.environments benchmarks/.work examples/resources .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-plugins benchmarks/.environments benchmarks/.work examples/resources .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
