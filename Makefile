@@ -10,8 +10,6 @@ JOBS ?= 2
 SHELL := /bin/bash
 BIN := $(CURDIR)/$(VENV)/bin
 PLUGINS := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml)))))
-# The core's tests say what happens without plugins, so plugins have an environment of their own.
-PLUGINS_BIN := $(CURDIR)/$(VENV)-plugins/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
@@ -42,12 +40,16 @@ $(VENV)/dev: $(VENV)/made pyproject.toml constraints.txt examples/requirements.t
 	@$(INSTALL) --editable . --requirement requirements-dev.txt
 	@touch $@
 
-$(VENV)-plugins/dev: pyproject.toml constraints.txt requirements-plugins.txt $(wildcard plugins/*/pyproject.toml)
-	@echo "== a virtual environment in $(VENV)-plugins, with every plugin and what their tests need"
-	@$(PYTHON) -m venv $(VENV)-plugins
-	@$(PLUGINS_BIN)/python -m pip --disable-pip-version-check install --quiet 'pip>=22.3'
-	@$(PLUGINS_BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable . \
-	  $(foreach plugin,$(PLUGINS),--editable plugins/$(plugin)) --requirement requirements-plugins.txt
+# The core's tests say what happens without plugins, and each plugin must work alone: each has its own environment.
+$(VENV)-%/dev: plugins/%/pyproject.toml pyproject.toml constraints.txt
+	@echo "== a virtual environment in $(VENV)-$*"
+	@$(PYTHON) -m venv $(VENV)-$*
+	@$(@D)/bin/python -m pip --disable-pip-version-check install --quiet 'pip>=22.3'
+	@# torch first and alone: a resolver that goes back over its choices may take a build with gigabytes of CUDA
+	@if grep -q '"torch>=' $<; then \
+	  $(@D)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt torch; fi
+	@$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+	  --editable . --editable 'plugins/$*[test]'
 	@touch $@
 
 # ----------------------------------------------------------------------------------------- use it
@@ -60,16 +62,16 @@ test: test-core test-plugins ## the whole suite
 test-core: $(VENV)/dev ## the tests of the core, README and docs
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(JOBS) $(TESTS)
 
-test-plugins: $(VENV)-plugins/dev ## the tests of each plugin, against the servers that they start themselves
-	@failed=; for plugin in $(PLUGINS); do echo "== $$plugin"; \
-	  (cd plugins/$$plugin && PATH="$(PLUGINS_BIN):$$PATH" $(PLUGINS_BIN)/python -m pytest tests) || failed="$$failed $$plugin"; \
+test-plugins: $(PLUGINS:%=$(VENV)-%/dev) ## the tests of each plugin, against the servers that they start themselves
+	@failed=; for plugin in $(PLUGINS); do echo "== $$plugin"; bin=$$(cd $(VENV)-$$plugin/bin && pwd); \
+	  (cd plugins/$$plugin && PATH="$$bin:$$PATH" $$bin/python -m pytest tests) || failed="$$failed $$plugin"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
-check: $(VENV)/dev $(VENV)-plugins/dev ## types, style, and which module may import which
+check: $(VENV)/dev $(PLUGINS:%=$(VENV)-%/dev) ## types, style, and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	for plugin in $(PLUGINS); do $(BIN)/pyright --project plugins/$$plugin --pythonpath $(PLUGINS_BIN)/python || exit 1; done
+	for plugin in $(PLUGINS); do $(BIN)/pyright --project plugins/$$plugin --pythonpath $(VENV)-$$plugin/bin/python || exit 1; done
 	$(BIN)/mypy --strict examples
 	$(BIN)/lint-imports
 
@@ -84,4 +86,4 @@ bench: $(VENV)/made ## kart beside its peers; writes docs/benchmarks.md (ten min
 	@$(BIN)/python -m benchmarks
 
 clean: ## removes the virtual environment and everything that was made
-	rm -rf $(VENV) $(VENV)-plugins benchmarks/.environments benchmarks/.work examples/resources .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PLUGINS:%=$(VENV)-%) benchmarks/.environments benchmarks/.work examples/resources .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,17 +13,19 @@ import attrs
 
 from kart_core import config, host
 from kart_core.declaration import shape_of
-from kart_core.errors import BuildError, MissingDataError, ParameterError, PluginError
+from kart_core.errors import BuildError, MissingDataError, ParameterError, PluginError, said
+from kart_core.execution.behind import Behind
 from kart_core.execution.journal import Journal
 from kart_core.execution.scheduler import Listener, Outcome, run_plan, unfinished
 from kart_core.execution.worker import Worker
-from kart_core.identity import state_of
+from kart_core.identity import check_setting, state_of
 from kart_core.loading import value_of
 from kart_core.naming import adopt_main
 from kart_core.planning import Plan, make_plan
 from kart_core.plugin import Event, Plugin
 from kart_core.records import workspace_of
 from kart_core.seeding import Generators
+from kart_core.settings import SETTINGS
 from kart_core.target import declared, flatten
 
 if TYPE_CHECKING:
@@ -84,9 +86,11 @@ class RunReport:
 
 
 def _sentence(task: AnyTask, error: BaseException) -> str:
-    said = str(error).strip()
+    message = said(error)
     return (
-        said if isinstance(error, MissingDataError) else f"{task!r}: {type(error).__name__}{': ' if said else ''}{said}"
+        message
+        if isinstance(error, MissingDataError)
+        else f"{task!r}: {type(error).__name__}{': ' if message else ''}{message}"
     )
 
 
@@ -103,6 +107,33 @@ class Settings:
     fail_on_empty_dump: bool | None = None
     plugins: Sequence[type[Plugin] | Plugin] = ()
     executor: str = "inline"
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Settings:
+        """The settings of a run as a caller gave them.
+
+        Raises:
+            ParameterError: one that there is not, or that is of the wrong type.
+        """
+        names = attrs.fields_dict(cls)
+        for name, value in given.items():
+            if name not in names:
+                near = config.nearest(name, names)
+                hint = f"; did you mean {near!r}?" if near else f"; it takes {', '.join(names)}"
+                raise ParameterError(f"a run has no setting {name!r}{hint}")
+            if name in SETTINGS and value is not None:
+                check_setting("the run", name, value)
+        if isinstance(given.get("rerun_from"), str):
+            raise ParameterError(f"rerun_from takes a list of task names; write rerun_from=[{given['rerun_from']!r}]")
+        for name in given.get("rerun_from", ()):
+            if not isinstance(name, str):
+                hint = f"; write {name.__name__!r}" if isinstance(name, type) else ""
+                raise ParameterError(f"rerun_from takes names of task classes, but was given {name!r}{hint}")
+        if not isinstance(given.get("plugins", ()), (list, tuple)):
+            raise ParameterError("plugins takes a list of plugin classes or instances; write plugins=[Mine]")
+        if not isinstance(given.get("executor", ""), str):
+            raise ParameterError(f"executor takes the name of one, such as 'inline', not {given['executor']!r}")
+        return cls(**given)
 
     def layer(self) -> dict[tuple[str, str], object]:
         """The settings that hold for every task, as a layer of the configuration."""
@@ -127,8 +158,6 @@ class Session:
                 if isinstance(task, (list, tuple)):
                     hint = "; give several tasks one by one: build(*tasks)"
                 raise ParameterError(f"kart builds tasks, but was given {task!r}{hint}")
-        if isinstance(settings.rerun_from, str):
-            raise ParameterError(f"rerun_from takes a list of task names; write rerun_from=[{settings.rerun_from!r}]")
         self.tasks = tasks
         self.settings = settings
         self._listen = listen
@@ -159,9 +188,9 @@ class Session:
         outcome = Outcome()
         interrupted = False
         told = _Told(run, plan, [*self._listen, *host.current().listeners()])
-        with Generators(needed=bool(plan.to_run)) as generators:
+        with Generators(needed=bool(plan.to_run)) as generators, Behind() as behind:
             _check_seeds(plan, generators)
-            worker = Worker(run, generators, self._build_inside, told.progressed if told.listeners else None)
+            worker = Worker(run, generators, self._build_inside, told.progressed if told.listeners else None, behind)
             executor = _executor(self.settings.executor)
             _prepare_remote(plan)
             told.run_started()
@@ -281,7 +310,7 @@ class _Told(Listener):
             self._tell(Event("task_finished", self._run, time.time(), node.name, node.unique_id, seconds))
 
     def failed(self, node: Node, seconds: float, error: BaseException) -> None:
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {said(error)}"
         if self._journal is not None:
             self._journal.task("task_failed", node.name, node.unique_id, seconds, text)
         if self.listeners:
@@ -322,7 +351,7 @@ def execute(*tasks: AnyTask, listen: Sequence[Callable[[Event], None]] = (), **s
     Raises:
         KartError: the tasks cannot be planned.
     """
-    session = Session(tasks, Settings(**settings), listen)
+    session = Session(tasks, Settings.of(settings), listen)
     with session.open():
         return session.execute()
 
@@ -345,7 +374,7 @@ def plan(*tasks: AnyTask, **settings: Any) -> Plan:
         >>> [(node.action, node.reason) for node in kart.plan(One()).nodes]
         [('run', 'no result is stored')]
     """
-    session = Session(tasks, Settings(**settings), ())
+    session = Session(tasks, Settings.of(settings), ())
     with session.open():
         return session.plan()
 
@@ -452,7 +481,7 @@ def build(  # noqa: D417 - the settings are told one by one
         >>> kart.build(Double(n=2), Double(n=3))
         (4, 6)
     """
-    session = Session(tasks, Settings(**settings), ())
+    session = Session(tasks, Settings.of(settings), ())
     with session.open():
         report = session.execute()
         if report.interrupted:

@@ -101,3 +101,16 @@ class BuildError(KartError):
 def _is_missing_data(error: BaseException) -> bool:
     """Whether it says that data is not there: of the task itself, or of all that it asked for while it ran."""
     return isinstance(error, (MissingDataError, BuildError)) and error.exit_code == MissingDataError.exit_code
+
+
+def said(error: BaseException) -> str:
+    """What an exception says; a user's one whose message cannot be had must not end the run of other tasks.
+
+    Example:
+        >>> said(ValueError(" too long "))
+        'too long'
+    """
+    try:
+        return str(error).strip()
+    except Exception as fault:
+        return f"(its message cannot be had: {type(fault).__name__})"

@@ -119,6 +119,7 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
                 (parts if slot.significant else hidden).append(ahead)
                 continue
             if value is MISSING:
+                _refuse_unknown(shape, given)  # a name that was misspelt is why another is missing
                 raise _missing(shape, state, {**given, **held})
             if isinstance(value, _Faulty):
                 raise value.error
@@ -210,13 +211,17 @@ def _known(value: object) -> bytes | None:
     return encode((name, hasher.encode(value)))
 
 
-def _take_settings(shape: Shape, given: dict[str, Any]) -> dict[str, Any]:
-    unknown = [name for name in given if name not in SETTINGS]
+def _refuse_unknown(shape: Shape, given: Mapping[str, Any]) -> None:
+    unknown = [name for name in given if name not in SETTINGS and name not in shape.by_name]
     if unknown:
         known = [*shape.by_name, *SETTINGS]
         near = config.nearest(unknown[0], known)
         hint = f"; did you mean {near!r}?" if near else f"; it has {', '.join(shape.by_name) or 'none'}"
         raise ParameterError(f"{shape.name} has no parameter {unknown[0]!r}{hint}")
+
+
+def _take_settings(shape: Shape, given: dict[str, Any]) -> dict[str, Any]:
+    _refuse_unknown(shape, given)
     return {name: check_setting(shape.name, name, given[name]) for name in sorted(given)}
 
 

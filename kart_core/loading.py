@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kart_core import running
+from kart_core.ahead import Ahead
 from kart_core.content import digest_of
 from kart_core.errors import CorruptResultError, MissingDataError, ParameterError
 from kart_core.identity import required_tasks, requirements
@@ -15,6 +16,7 @@ from kart_core.target import Target, declared, flatten, shaped_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextvars import Context
 
     from kart_core.task import TaskOnKart
 
@@ -23,12 +25,27 @@ if TYPE_CHECKING:
 
 def load(owner: AnyTask, wanted: Any) -> Any:
     """The value of what `TaskOnKart.load` was asked for."""
-    wanted = _wanted(owner, wanted)
-    return _values(owner, wanted)
+    context = running.context_in_thread(owner)
+    if context is not None:
+        return context.run(lambda: _values(owner, _wanted(owner, wanted)))
+    return _values(owner, _wanted(owner, wanted))
 
 
 def load_parts(owner: AnyTask, wanted: Any) -> Iterator[Any]:
     """The values of what `TaskOnKart.load_generator` was asked for, one at a time."""
+    context = running.context_in_thread(owner)
+    if context is not None:
+        return _within(context, context.run(_load_parts, owner, wanted))
+    return _load_parts(owner, wanted)
+
+
+def _within(context: Context, parts: Iterator[Any]) -> Iterator[Any]:
+    end = object()
+    while (part := context.run(next, parts, end)) is not end:
+        yield part
+
+
+def _load_parts(owner: AnyTask, wanted: Any) -> Iterator[Any]:
     wanted = _wanted(owner, wanted)
     if is_mapping(wanted) and len(wanted) == 1:
         wanted = next(iter(wanted.values()))
@@ -56,18 +73,21 @@ def _wanted(owner: AnyTask, wanted: Any) -> Any:
     return wanted
 
 
-def _values(owner: AnyTask, wanted: Any) -> Any:
+def _values(owner: AnyTask, wanted: Any, ahead: Ahead | None = None) -> Any:
     if wanted is None:
         return None
     if is_task(wanted):
-        return value_of(wanted)
+        return value_of(wanted, None if ahead is None else ahead.take(wanted))
     if isinstance(wanted, Target):
         maker = _maker(owner, wanted)
         return wanted.read(None) if maker is None else _checked(maker, wanted)
     if is_mapping(wanted):
-        return {key: _values(owner, item) for key, item in wanted.items()}
+        ahead = Ahead([item for item in wanted.values() if is_task(item)])
+        return {key: _values(owner, item, ahead) for key, item in wanted.items()}
     if is_items(wanted):
-        return [_values(owner, item) for item in wanted]
+        items = list(wanted)
+        ahead = Ahead([item for item in items if is_task(item)])
+        return [_values(owner, item, ahead) for item in items]
     raise ParameterError(
         f"load() of {owner!r} was given a {type(wanted).__name__}; give a task, several in a list or mapping, or a "
         "requirement's name"
@@ -82,8 +102,12 @@ def _maker(owner: AnyTask, target: Target) -> AnyTask | None:
     return None
 
 
-def value_of(task: AnyTask) -> Any:
+def value_of(task: AnyTask, data: bytes | None = None) -> Any:
     """The stored value of a task, in the structure of its `output()`.
+
+    Args:
+        task: the task.
+        data: the content of its one output, where it was read ahead.
 
     Raises:
         MissingDataError: nothing, or not all, is stored.
@@ -96,17 +120,18 @@ def value_of(task: AnyTask) -> Any:
         value = shaped_like(structure, lambda target: target.read(None))
         _note(task, None, structure)
         return value
-    return _checked(task, structure)
+    return _checked(task, structure, data)
 
 
-def _checked(task: AnyTask, structure: Any) -> Any:
+def _checked(task: AnyTask, structure: Any, data: bytes | None = None) -> Any:
     """The values of all or some of a task's targets, held against its record."""
     here, unique_id = resolved(task), task.unique_id
     while True:
         attempt, outputs = _written(task, here, unique_id)
         try:
             if isinstance(structure, Target) and len(outputs) == 1 and outputs[0].path == structure.path:
-                value = structure.read(outputs[0])
+                ahead, data = data, None  # once: what is read again is read from the store
+                value = structure.read(outputs[0], ahead)
             else:
                 by_path = {output.path: output for output in outputs}
                 value = shaped_like(structure, lambda target: target.read(_of(by_path, target, task)))  # noqa: B023

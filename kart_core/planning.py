@@ -267,23 +267,35 @@ def code_of(task: AnyTask) -> str | None:
 def _tell_of_other_code(nodes: Iterable[Node]) -> None:
     """Says once of each class that a reused result was made by other code than today's.
 
-    Records are read only where the source is newer than they are.
+    Reading every record would cost a request for each reused task whenever sources are checked out or deployed anew.
+    So of each class only the oldest and the newest are read, and only where the source is newer than they are.
     """
-    changed: dict[type[Any], float] = {}
+    span: dict[type[Any], tuple[tuple[float, Node], tuple[float, Node]]] = {}
     for node in nodes:
         if node.action != "reuse" or node.record is None or node.record.modified is None:
             continue
-        cls = type(node.task)
-        if cls not in changed:
-            changed[cls] = code.modified(cls, shape_of(cls).policy.uses)
-        if changed[cls] <= node.record.modified - _CLOCK_SLACK or (node.name, code_of(node.task)) in _told:
-            continue
-        found = record_of(node.task)
-        if found is not None and found.code is not None and code_of(node.task) not in (None, found.code):
-            _told.add((node.name, code_of(node.task)))
-            _log.warning(
-                "%s is reused, but was made by other code than today's; if that matters, raise the class keyword "
-                "version, or run once with --rerun-from %s",
-                node.name,
-                cls.__name__,
-            )
+        cls, at = type(node.task), node.record.modified
+        known = span.get(cls)
+        if known is None:
+            span[cls] = (at, node), (at, node)
+        elif at < known[0][0]:
+            span[cls] = (at, node), known[1]
+        elif at > known[1][0]:
+            span[cls] = known[0], (at, node)
+    for cls, ends in span.items():
+        changed = code.modified(cls, shape_of(cls).policy.uses)
+        for at, node in dict.fromkeys(ends):
+            if changed > at - _CLOCK_SLACK and (node.name, code_of(node.task)) not in _told:
+                _tell_of(node)
+
+
+def _tell_of(node: Node) -> None:
+    found, now = record_of(node.task), code_of(node.task)
+    if found is not None and found.code is not None and now not in (None, found.code):
+        _told.add((node.name, now))
+        _log.warning(
+            "%s is reused, but was made by other code than today's; if that matters, raise the class keyword "
+            "version, or run once with --rerun-from %s",
+            node.name,
+            type(node.task).__name__,
+        )

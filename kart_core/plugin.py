@@ -168,6 +168,11 @@ class Storage:
     """Who sees what is written there: this process alone, this machine, or everyone."""
     exclusive: bool = True
     """Whether `Store.create` has one winner among processes."""
+    quiet: bool = False
+    """Whether no library behind it ever draws from a global random generator, not even for the waits between retries.
+
+    Then, where storage is far, a result may be on its way while the next task runs.
+    """
 
 
 @attrs.frozen

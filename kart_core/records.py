@@ -84,6 +84,8 @@ class Record:
     """The parameters in full, as plain data."""
     settings: Mapping[str, Any]
     """The settings that were given to the task itself."""
+    unrecorded: Mapping[str, Any]
+    """What tasks that have no record of their own, external data and bundles, were made of, by unique id."""
     seed: Mapping[str, Any]
     """``value`` and ``methods``: which were called with it."""
     code: str | None
@@ -131,6 +133,11 @@ def remember(workspace: Workspace, path: str, attempt: str, outputs: tuple[Outpu
     _remembered[workspace.url, path] = (attempt, outputs)
 
 
+def known(workspace: Workspace, path: str) -> tuple[str, tuple[Output, ...]] | None:
+    """What is remembered of a record: the attempt and the outputs."""
+    return _remembered.get((workspace.url, path))
+
+
 def forget(workspace: Workspace, path: str) -> bool:
     """Drops what is remembered of a record; whether there was anything."""
     return _remembered.pop((workspace.url, path), None) is not None
@@ -139,9 +146,9 @@ def forget(workspace: Workspace, path: str) -> bool:
 def written(here: Resolved, unique_id: str) -> tuple[str, tuple[Output, ...]] | None:
     """The attempt and the outputs of a task's record; None where there is no record."""
     path = here.record_path(unique_id)
-    known = _remembered.get((here.workspace.url, path))
-    if known is not None:
-        return known
+    held = known(here.workspace, path)
+    if held is not None:
+        return held
     found = fetch(here.workspace, path)
     return None if found is None else (found.attempt, tuple(found.outputs))
 
@@ -157,6 +164,15 @@ def fetch(workspace: Workspace, path: str) -> Record | None:
             data = workspace.store.read(path)
     except FileNotFoundError:
         return None
+    return parsed(workspace, path, data)
+
+
+def parsed(workspace: Workspace, path: str, data: bytes) -> Record:
+    """The record that a file holds.
+
+    Raises:
+        CorruptResultError: the file is no record.
+    """
     try:
         return _parsed(json.loads(data))
     except (ValueError, KeyError, TypeError) as error:
@@ -296,41 +312,55 @@ def _origin() -> str:
 
 def encoded(
     attempt: Attempt,
-    outputs: Sequence[Output],
     requirements: Sequence[AnyTask],
     seed: str,
     code: str,
     started: float,
-    seconds: float,
     plugins: Mapping[str, str],
-    log: str,
-) -> bytes:
-    """The record of an attempt as JSON.
+) -> tuple[str, str]:
+    """The record of an attempt as JSON, but for what is known when the outputs are in place.
 
     It is written for every task, so it is put together from parts; a general encoder takes several times as long.
 
     Args:
         attempt: what the task did.
-        outputs: what was put in place.
         requirements: what the task required.
         seed: the seed's value and methods as JSON.
         code: the digest of the task's code as JSON.
         started: seconds since the epoch.
-        seconds: how long it took.
         plugins: the outside plugins that took part.
-        log: what `log_text` gave.
+
+    Returns:
+        Its beginning and its end, for `with_outputs`.
+
+    Raises:
+        KartError: the task noted in `task_log` what JSON cannot hold.
     """
     task = attempt.task
     required = _requirements_text(requirements, attempt.read) if requirements else ""
-    stored = _output_text(outputs[0]) if len(outputs) == 1 else ",".join(map(_output_text, outputs))
-    return (
+    settings = to_text(_plain_settings(task)) if task._kart_given else "{}"
+    unrecorded = to_text(_unrecorded(task)) if task._kart_children else "{}"
+    beginning = (
         f'{{"format":{_FORMAT},"task":{attempt.resolved.name_as_json},'
-        f'"unique_id":"{attempt.unique_id}","attempt":"{attempt.id}","outputs":[{stored}],"requirements":[{required}],'
-        f'"parameters":{_parameters_text(task)},'
-        f'"settings":{to_text(_plain_settings(task)) if task._kart_given else "{}"},'
-        f'"seed":{seed},"code":{code},"started":{started:.6f},"seconds":{seconds:.6f},{_origin()},'
-        f'"plugins":{to_text(plugins) if plugins else "{}"},"log":{log}}}\n'
-    ).encode(errors=ESCAPE)
+        f'"unique_id":"{attempt.unique_id}","attempt":"{attempt.id}","requirements":[{required}],'
+        f'"parameters":{_parameters_text(task)},"unrecorded":{unrecorded},"settings":{settings},'
+        f'"seed":{seed},"code":{code},{_origin()},"plugins":{to_text(plugins) if plugins else "{}"},'
+        f'"log":{log_text(attempt) if attempt.log else "{}"},"started":{started:.6f},"seconds":'
+    )
+    return beginning, "}\n"
+
+
+def with_outputs(beginning: str, outputs: Sequence[Output], end: str, seconds: float) -> bytes:
+    """The record of which `encoded` gave the beginning and the end.
+
+    Args:
+        beginning: of `encoded`.
+        outputs: what was put in place.
+        end: of `encoded`.
+        seconds: how long the attempt took.
+    """
+    stored = _output_text(outputs[0]) if len(outputs) == 1 else ",".join(map(_output_text, outputs))
+    return f'{beginning}{seconds:.6f},"outputs":[{stored}]{end}'.encode(errors=ESCAPE)
 
 
 def _output_text(output: Output) -> str:
@@ -384,9 +414,6 @@ def _references_text(tasks: tuple[AnyTask, ...]) -> str:
     parts: list[str] = []
     for task in tasks:
         cls = type(task)
-        if not cls._kart_recorded:
-            parts.append(to_text(plain(task)))
-            continue
         head = heads.get(cls)
         if head is None:
             head = heads[cls] = to_text(_reference(cls)).removesuffix("}")
@@ -440,16 +467,32 @@ def _reference(cls: type[Any]) -> dict[str, Any]:
     return reference if name == f"{cls.__module__}.{cls.__qualname__}" else {**reference, "name": name}
 
 
+def _unrecorded(task: AnyTask) -> dict[str, Any]:
+    """The tasks below a task that have no record of their own, by unique id: without them it could not be restored."""
+    table: dict[str, Any] = {}
+    pending = [child for child in task._kart_children if not child._kart_recorded]
+    while pending:
+        child = pending.pop()
+        if child.unique_id not in table:
+            settings = _plain_settings(child)
+            table[child.unique_id] = {
+                **_reference(type(child)),
+                "parameters": parameters_in_full(child),
+                **({"settings": settings} if settings else {}),
+            }
+            pending.extend(below for below in child._kart_children if not below._kart_recorded)
+    return table
+
+
 def plain(value: Any, annotation: Any = Any) -> Any:
     """A parameter's value as data that JSON can hold; a task as a reference to its record."""
     if is_task(value):
-        reference = {**_reference(type(value)), "unique_id": value.unique_id}
-        if not type(value)._kart_recorded:
-            reference["parameters"] = parameters_in_full(value)
-        return reference
+        return {**_reference(type(value)), "unique_id": value.unique_id}
     if holds_task(value):
         if is_mapping(value):
-            return {key: plain(item) for key, item in value.items()}
+            if all(type(key) is str for key in value) and not _is_read_otherwise(value):
+                return {key: plain(item) for key, item in value.items()}
+            return {"dict": [[plain(key), plain(item)] for key, item in value.items()]}
         items = [plain(item) for item in value]
         return items if isinstance(value, list) else {"tuple" if isinstance(value, tuple) else "frozenset": items}
     from kart_core.parameters import ParameterFault, unstructure
@@ -458,5 +501,12 @@ def plain(value: Any, annotation: Any = Any) -> Any:
         data = unstructure(value, annotation)
     except ParameterFault:
         return {"not kept": type(value).__qualname__}
+    if is_mapping(value) and _is_read_otherwise(data):
+        return {"dict": [[key, item] for key, item in data.items()]}
     # A list of JSON is a list again where the type does not say that it is a tuple.
     return {"tuple": data} if type(value) is tuple and "tuple" not in str(annotation).lower() else data
+
+
+def _is_read_otherwise(data: Mapping[str, Any]) -> bool:
+    """Whether plain data would be taken, when it is read, for what `plain` itself writes under such a name."""
+    return len(data) == 1 and next(iter(data)) in ("tuple", "frozenset", "dict", "not kept")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import KartError, MissingDataError, ParameterError
 from kart_core.identity import setting, state_of
 from kart_core.nested import is_mapping, is_sequence
 from kart_core.parameters import ParameterFault, structure
-from kart_core.records import Record, fetch
+from kart_core.records import fetch
 from kart_core.specification import task_class
 from kart_core.workspace import Workspace, open_workspace
 
@@ -32,25 +32,33 @@ def restore(cls: type[AnyTask], unique_id: str, workspace_directory: str | None)
     workspace = open_workspace(workspace_directory or setting(shape, state_of(shape), "workspace_directory"))
     given = {} if workspace_directory is None else {"workspace_directory": workspace_directory}
     made: dict[Key, AnyTask] = {}
-    records: dict[Key, Record] = {}
+    sources: dict[Key, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    unrecorded: dict[str, Any] = {}
     stack: list[Key] = [(cls, unique_id)]
     while stack:
         key = stack[-1]
         if key in made:
             stack.pop()
             continue
-        if key not in records:
-            records[key] = _record_of(*key, workspace)
-        needed = [k for k in _references(records[key].parameters) if k not in made]
+        if key not in sources:
+            sources[key] = _source_of(*key, workspace, unrecorded)
+        parameters, settings = sources[key]
+        needed = [k for k in _references(parameters) if k not in made]
         if needed:
             stack.extend(needed)
             continue
-        made[key] = _made(*key, records[key], made, given)
+        made[key] = _made(*key, parameters, {**settings, **given}, made)
         stack.pop()
     return made[cls, unique_id]
 
 
-def _record_of(cls: type[AnyTask], unique_id: str, workspace: Workspace) -> Record:
+def _source_of(
+    cls: type[AnyTask], unique_id: str, workspace: Workspace, unrecorded: dict[str, Any]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The parameters and the settings of which a task is made again."""
+    if unique_id in unrecorded:
+        held = unrecorded[unique_id]
+        return held["parameters"], held.get("settings", {})
     state = state_of(shape_of(cls))
     found = fetch(workspace, f"{state.record_folder}/{unique_id}.json")
     if found is None:
@@ -58,7 +66,8 @@ def _record_of(cls: type[AnyTask], unique_id: str, workspace: Workspace) -> Reco
             f"no result of {state.full_name} with the id {unique_id} is stored in {workspace.url}; check the id, the "
             "class, and workspace_directory"
         )
-    return found
+    unrecorded.update(found.unrecorded)
+    return found.parameters, found.settings
 
 
 def _references(data: Any) -> Iterator[Key]:
@@ -67,10 +76,7 @@ def _references(data: Any) -> Iterator[Key]:
     while pending:
         value = pending.pop()
         if _is_reference(value):
-            if "parameters" in value:
-                pending.append(value["parameters"])
-            else:
-                yield _class_of(value), value["unique_id"]
+            yield _class_of(value), value["unique_id"]
         elif is_mapping(value):
             pending.extend(value.values())
         elif is_sequence(value):
@@ -78,7 +84,11 @@ def _references(data: Any) -> Iterator[Key]:
 
 
 def _is_reference(value: Any) -> bool:
-    return is_mapping(value) and "task" in value and "unique_id" in value
+    if not is_mapping(value) or "task" not in value or "unique_id" not in value:
+        return False
+    unique_id = value["unique_id"]
+    # A user's data may have keys of these names.
+    return isinstance(unique_id, str) and len(unique_id) == 32 and ":" in str(value["task"])
 
 
 def _class_of(reference: Mapping[str, Any]) -> type[AnyTask]:
@@ -89,14 +99,18 @@ def _class_of(reference: Mapping[str, Any]) -> type[AnyTask]:
 
 
 def _made(
-    cls: type[AnyTask], unique_id: str, record: Record, made: Mapping[Key, AnyTask], given: Mapping[str, Any]
+    cls: type[AnyTask],
+    unique_id: str,
+    parameters: Mapping[str, Any],
+    given: Mapping[str, Any],
+    made: Mapping[Key, AnyTask],
 ) -> AnyTask:
-    settings = {name: value for name, value in record.settings.items() if name not in given}
-    task = _of_parameters(cls, record.parameters, made, {**settings, **given})
+    task = _of_parameters(cls, parameters, made, given)
     if task.unique_id != unique_id:
         raise MissingDataError(
             f"{task!r}, made from the record of {unique_id}, has the id {task.unique_id} today: its class, its version "
-            "or the configured seed is another than when the result was made; restore it with the code of that time"
+            "or the configured seed is another than when the result was made (restore it with the code of that time), "
+            "or a value within a parameter comes back from JSON as another (give the parameter an exact type)"
         )
     return task
 
@@ -126,24 +140,23 @@ def _value(cls: type[AnyTask], name: str, annotation: Any, data: Any, made: Mapp
         return _with_tasks(data, made)
     kind = _kind_told(data)
     items: Any = data if kind is None else data[kind.__name__]
+    if kind is dict:
+        items = dict(items)
     if isinstance(annotation, str):  # a name that cannot be resolved: plain data is all there is
-        return items if kind is None else kind(items)
+        return items if kind is None else cast("Any", kind)(items)
     try:
         value: Any = structure(items, annotation)
-        return value if kind is None else kind(value)
+        return value if kind is None else cast("Any", kind)(value)
     except (ParameterFault, KartError) as fault:
         raise MissingDataError(f"{cls.__qualname__}.{name} cannot be restored from its record: {fault}") from fault
 
 
 def _with_tasks(data: Any, made: Mapping[Key, AnyTask]) -> Any:
     if _is_reference(data):
-        cls = _class_of(data)
-        if "parameters" in data:
-            return _of_parameters(cls, data["parameters"], made, {})
-        return made[cls, data["unique_id"]]
+        return made[_class_of(data), data["unique_id"]]
     kind = _kind_told(data)
     if kind is not None:
-        return kind(_with_tasks(data[kind.__name__], made))
+        return cast("Any", kind)(_with_tasks(data[kind.__name__], made))
     if is_mapping(data):
         return {key: _with_tasks(item, made) for key, item in data.items()}
     if is_sequence(data):
@@ -151,9 +164,10 @@ def _with_tasks(data: Any, made: Mapping[Key, AnyTask]) -> Any:
     return data
 
 
-def _kind_told(data: Any) -> type[tuple[Any, ...]] | type[frozenset[Any]] | None:
-    """Which kind of collection the data says that it was, where a list of JSON would not tell."""
+def _kind_told(data: Any) -> type[Any] | None:
+    """Which kind of collection the data says that it was, where the JSON of it would not tell."""
     if not is_mapping(data) or len(data) != 1:
         return None
     [(name, items)] = data.items()
-    return {"tuple": tuple, "frozenset": frozenset}.get(name) if isinstance(items, list) else None
+    kinds: dict[str, type[Any]] = {"tuple": tuple, "frozenset": frozenset, "dict": dict}
+    return kinds.get(name) if isinstance(items, list) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextvars import Context, copy_context
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
@@ -44,11 +45,13 @@ class Attempt:
         resolved: what holds for the task in this run.
         unique_id: the task's.
         above: the attempt in whose `run` this one was asked for, if there is one.
+        context: the configuration and the plugins of the build, for threads that the task starts.
     """
 
     __slots__ = (
         "_generators",
         "above",
+        "context",
         "id",
         "log",
         "on_progress",
@@ -69,6 +72,7 @@ class Attempt:
     ) -> None:
         self.task = task
         self.above = _current
+        self.context = copy_context()
         self.resolved = resolved
         self.unique_id = task.unique_id
         self.id = id_
@@ -146,6 +150,18 @@ def enter(attempt: Attempt | None) -> Attempt | None:
 def is_inside() -> bool:
     """Whether what asks is the running task itself, and no other thread."""
     return _current is not None and _thread == threading.get_ident()
+
+
+def context_in_thread(task: TaskOnKart[Any]) -> Context | None:
+    """What holds for a running task, where another thread than that of its `run` asks; None elsewhere.
+
+    A thread begins without the context of the one that starts it, and would look where the process's own
+    configuration says.
+    """
+    attempt = _current
+    if attempt is None or _thread == threading.get_ident() or attempt.task != task:
+        return None
+    return attempt.context.copy()  # a context is entered by one thread at a time
 
 
 def _attempt_for(what: str) -> Attempt:

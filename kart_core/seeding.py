@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 import threading
 from contextlib import ExitStack
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 _STATE_PAIRS: Final = (("get_state", "set_state"), ("getstate", "setstate"), ("get_rng_state", "set_rng_state"))
 
 # Held by the build whose tasks draw.
+_log = logging.getLogger("kart_core.build")
+
 _taken: Final = threading.Lock()
+_PATIENCE: Final = 10.0
 
 
 class Generators:
@@ -60,7 +64,14 @@ class Generators:
         global _innermost
         if self._needed:
             if not running.is_inside():
-                self._takes = _taken.acquire()
+                self._takes = _taken.acquire(timeout=_PATIENCE)
+                if not self._takes:
+                    _log.warning(
+                        "another build of this process is still running, and one must wait for the other, since global "
+                        "random generators are shared by threads; a task that waits in its run() for a thread that "
+                        "builds waits for ever: build there without a thread, or yield the tasks"
+                    )
+                    self._takes = _taken.acquire()
             elif _innermost is not None:
                 # What is built inside a task finds what it would find outside.
                 self._outer = _innermost
@@ -93,7 +104,7 @@ class Generators:
 
     def _suspend(self) -> None:
         if self._watcher is not None:
-            sys.meta_path.remove(self._watcher)
+            _disarm(self._watcher)
         for seeder, state in reversed(self._saved.values()):
             self._suspended.append((seeder, seeder.save()))
             seeder.restore(state)
@@ -156,7 +167,7 @@ class Generators:
     def release(self) -> None:
         """Ends the waiting for imports: the task has run."""
         if self._watcher is not None:
-            sys.meta_path.remove(self._watcher)
+            _disarm(self._watcher)
             self._watcher = None
 
     def called(self, methods: Sequence[str]) -> tuple[str, ...]:
@@ -260,7 +271,13 @@ class _Dotted:
 
     def _save(self) -> Any:
         pair = self._state_pair()
-        return None if pair is None else pair[0]()
+        try:
+            return None if pair is None else pair[0]()
+        except Exception as error:
+            raise ConfigError(
+                f"fix_random_seed_methods names {self.method!r}, but the state of its generator, which is given back "
+                f"after the build, cannot be read: {error}; take the name out of the list{_hint(self.method)}"
+            ) from error
 
     def _restore(self, state: Any) -> None:
         pair = self._state_pair()
@@ -312,6 +329,11 @@ class _Watcher:
         for seeder in self.seeders:
             if name in _prefixes(seeder.module):
                 self._seed(seeder, self.value, name)
+
+
+def _disarm(watcher: _Watcher) -> None:
+    if watcher in sys.meta_path:  # a task may have put the list in order itself
+        sys.meta_path.remove(watcher)
 
 
 class _TellingLoader:

@@ -13,6 +13,7 @@ from kart_core.parameters import ParameterFault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from kart_core.declaration import ParameterInfo
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -84,8 +85,6 @@ def from_data(value: object, annotation: Any) -> object:
     Raises:
         ParameterFault: the data is no such mapping, or names what the class does not have.
     """
-    from kart_core.parameters import structure
-
     if is_task(value):
         return value
     if not is_mapping(value):
@@ -94,16 +93,20 @@ def from_data(value: object, annotation: Any) -> object:
     name = data.pop("task", None)
     cls: Any = task_class(str(name)) if name is not None else getattr(annotation, "__origin__", annotation)
     infos = {info.name: info for info in shape_of(cls).infos}
-    values: dict[str, Any] = {}
-    for key, item in data.items():
-        try:
-            values[key] = structure(item, infos[key].annotation) if key in infos else item
-        except ParameterFault as fault:
-            raise fault.hidden() if infos[key].told_by_type else fault from None
+    values = {key: _field(infos[key], item) if key in infos else item for key, item in data.items()}
     try:
         return cls(**values)
     except KartError as error:
         raise ParameterFault(f"the parameters of {cls.__qualname__}", str(error), kind="mapping") from error
+
+
+def _field(info: ParameterInfo, data: object) -> object:
+    from kart_core.parameters import structure
+
+    try:
+        return structure(data, info.annotation)
+    except ParameterFault as fault:
+        raise fault.hidden() if info.told_by_type else fault from None
 
 
 def task_class(name: str) -> type[AnyTask]:

@@ -75,11 +75,12 @@ class Target:
         with guarded(self.workspace, self.path):
             return self.workspace.store.stat(self.path)
 
-    def read(self, expected: Output | None) -> Any:
+    def read(self, expected: Output | None, data: bytes | None = None) -> Any:
         """The value in the file, held against what the record says of it.
 
         Args:
             expected: size and digest; None for data that no task wrote.
+            data: the content, where it was read ahead.
 
         Raises:
             MissingDataError: no such file.
@@ -89,8 +90,9 @@ class Target:
         serializer = self.serializer
         try:
             if expected is not None and expected.size <= content.MEMORY:
-                with guarded(self.workspace, self.path):
-                    data = self.workspace.store.read(self.path)
+                if data is None:
+                    with guarded(self.workspace, self.path):
+                        data = self.workspace.store.read(self.path)
                 return content.read_bytes(serializer.load, data, expected.size, expected.digest)
             with guarded(self.workspace, self.path), self.workspace.store.open(self.path) as file:
                 if expected is None:

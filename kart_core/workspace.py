@@ -78,7 +78,8 @@ class guarded:  # noqa: N801 - a context manager that reads as a word
 
     def __enter__(self) -> None:
         self._stream = None
-        if self._workspace.remote and running.current() is not None:
+        # Only in the thread of the task: elsewhere, giving the state back would take back what the task drew meanwhile.
+        if self._workspace.remote and running.is_inside():
             import random
 
             self._stream = random.getstate()

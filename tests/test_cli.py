@@ -747,3 +747,14 @@ class TestSpeed:
             assert pipeline.shell(*words).code == 0
             seconds.append(time.perf_counter() - started)
         assert min(seconds) <= most
+
+
+def test_config_shows_a_plugins_value_that_cannot_be_had_and_goes_on(project):
+    project.write(
+        "kart.toml", '[plugins.s3]\nendpoint_url = "${NOT_SET_ANYWHERE}"\nregion = "eu"\n[TaskOnKart]\nrerun = true\n'
+    )
+    done = project.kart("config")
+    assert done.code == 0, done.err
+    assert "NOT_SET_ANYWHERE" in done.out
+    assert "region" in done.out
+    assert "rerun" in done.out

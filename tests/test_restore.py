@@ -382,3 +382,87 @@ def test_a_parameter_that_does_not_fit_its_type_any_more_is_named() -> None:
     path.write_text(json.dumps({**found, "parameters": {"i": "three"}}))
     with pytest.raises(kart.MissingDataError, match=r"Leaf\.i"):
         Leaf.restore(Leaf(i=3).unique_id)
+
+
+class Keyed(kart.TaskOnKart[int]):
+    by: dict[Any, Leaf]
+
+    def run(self) -> int:
+        return sum(self.load(self.by).values())
+
+
+@pytest.mark.parametrize("keys", [(1, 2), (("a", "b"), ("a", "c")), ("1", 1), ("tuple",), ("task", "unique_id")])
+def test_tasks_under_keys_of_any_type_come_back(keys: tuple[Any, ...]) -> None:
+    task = Keyed(by={key: Leaf(i=i) for i, key in enumerate(keys)})
+    assert restored(task) == task
+
+
+class Plain(kart.TaskOnKart[int]):
+    data: dict[str, Any]
+
+    def run(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"tuple": [1, 2]},
+        {"frozenset": [1]},
+        {"dict": [["a", 1]]},
+        {"not kept": "int"},
+        {"task": "clean", "unique_id": "7"},
+        {"a": {"task": 1, "unique_id": 2}},
+    ],
+    ids=str,
+)
+def test_data_that_looks_like_what_records_write_comes_back(data: dict[str, Any]) -> None:
+    assert restored(Plain(data=data)) == Plain(data=data)
+
+
+# --- tasks without a record of their own
+
+
+class Part(kart.TaskOnKart[int]):
+    i: int
+
+    def run(self) -> int:
+        return self.i
+
+
+class Bundle(kart.WrapperTask):
+    below: tuple[kart.TaskOnKart[Any], ...]
+    level: int
+
+
+class Above(kart.TaskOnKart[int]):
+    bundle: Bundle
+
+    def run(self) -> int:
+        return self.bundle.level
+
+
+def test_the_record_of_a_task_above_a_diamond_of_bundles_grows_with_their_number_and_restores_it() -> None:
+    def above(depth: int) -> Above:
+        tasks: tuple[kart.TaskOnKart[Any], ...] = (Part(i=1), Part(i=2))
+        for level in range(depth):
+            tasks = (Bundle(below=tasks, level=2 * level), Bundle(below=tasks, level=2 * level + 1))
+        return Above(bundle=Bundle(below=tasks, level=2 * depth))
+
+    sizes: list[int] = []
+    for depth in (10, 20):
+        task = above(depth)
+        kart.build(task)
+        assert Above.restore(task.unique_id) == task
+        record = next(Path("resources/.kart/records").glob(f"*.Above/{task.unique_id}.json"))
+        sizes.append(record.stat().st_size)
+    assert sizes[1] < 3 * sizes[0]
+
+
+def test_a_task_above_a_chain_of_2000_bundles_is_stored_and_restored() -> None:
+    bundle = Bundle(below=(Part(i=1),), level=0)
+    for level in range(2000):
+        bundle = Bundle(below=(bundle,), level=level)
+    task = Above(bundle=bundle)
+    kart.build(task)
+    assert Above.restore(task.unique_id) == task

@@ -20,6 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kart_core as kart
+from kart_core.builtin.local_store import LocalStore
+from kart_core.plugin import Plugin, Storage, Store, hookimpl
 
 METHODS = ["random.seed", "numpy.random.seed"]
 FIXED: dict[str, Any] = {"fix_random_seed_methods": METHODS, "fix_random_seed_value": 57}
@@ -724,3 +726,56 @@ def test_a_storage_library_that_draws_its_retry_waits_does_not_move_the_tasks_st
 
     task = Call(function=interrupted, upstream=(Draw(),), **FIXED)
     assert kart.build(task, workspace_directory="cloud://bucket", plugins=[Clouds]) == bare(57)
+
+
+def test_a_task_may_clear_the_finders_that_it_does_not_know(project: Any) -> None:
+    project.write(
+        "clears.py",
+        "import sys\nimport kart_core as kart\nbefore = list(sys.meta_path)\n"
+        "class Clears(kart.TaskOnKart[int]):\n"
+        "    def run(self):\n        sys.meta_path[:] = before\n        return 1\n"
+        "print(kart.build(Clears()), 'numpy' in sys.modules, sys.meta_path == before)\n",
+    )
+    done = project.python("clears.py")
+    assert done.out.split() == ["1", "False", "True"], done.err
+
+
+class Slow(Plugin):
+    """Storage that is far, and slow, and stores results while the next task runs."""
+
+    @hookimpl
+    def kart_storages(self) -> list[Storage]:
+        return [Storage("slow", open=self.open, shared="network", quiet=True)]
+
+    def open(self, url: str) -> Store:
+        class SlowStore(LocalStore):
+            def put(self, path: str, data: bytes) -> None:
+                time.sleep(0.02)
+                super().put(path, data)
+
+        return SlowStore(url.removeprefix("slow://"))
+
+
+class Draws(kart.TaskOnKart[list[float]]):
+    i: int
+
+    def run(self) -> list[float]:
+        drawn = [random.random()]
+        time.sleep(0.03)  # the result of the task before is put in its place meanwhile
+        return [*drawn, random.random()]
+
+
+class AllDraws(kart.TaskOnKart[list[list[float]]]):
+    draws: tuple[Draws, ...]
+
+    def run(self) -> list[list[float]]:
+        return self.load(self.draws)
+
+
+def test_a_result_that_is_stored_while_the_next_task_runs_does_not_move_its_stream(tmp_path: Path) -> None:
+    task = AllDraws(draws=tuple(Draws(i=i) for i in range(6)))
+    near = kart.build(task, workspace_directory=tmp_path / "near")
+    state = random.getstate()
+    far = kart.build(task, workspace_directory=f"slow://{tmp_path / 'far'}", plugins=[Slow])
+    assert far == near
+    assert random.getstate() == state

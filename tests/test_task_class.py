@@ -621,5 +621,5 @@ def test_a_misspelt_parameter_is_named_though_it_leaves_another_missing() -> Non
     class Needs(kart.TaskOnKart[int]):
         count: int
 
-    with pytest.raises(kart.ParameterError, match="'cuont'.*'count'"):
+    with pytest.raises(kart.ParameterError, match=r"'cuont'.*'count'"):
         Needs(cuont=1)  # type: ignore[call-arg]

@@ -9,9 +9,10 @@ the requests that they save.
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING
+
+from kart_core.builtin.gathering import gathered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,20 +42,13 @@ async def look_many(store: ObjectStore, keys: Sequence[str]) -> list[Stat | None
         found[key] = await store.look(key)
 
     async def listed(prefix: str, asked: Sequence[str]) -> None:
-        await asyncio.gather(*(one(key) for key in await _walk(store, prefix, asked, found)))
+        await gathered([one(key) for key in await _walk(store, prefix, asked, found)])
 
     jobs = [
         one(group[0]) if len(group) == 1 else listed(prefix, group)
         for prefix, group in _places(keys, int(store.page_size * _ROOM))
     ]
-    tasks = [asyncio.ensure_future(job) for job in jobs]
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+    await gathered(jobs)
     return [found[key] for key in keys]
 
 

@@ -44,15 +44,26 @@ import os
 import tempfile
 import threading
 from math import ceil
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
 
+from kart_core.builtin.gathering import gathered
 from kart_core.builtin.local_store import refuse_way_out
+from kart_core.builtin.object_facts import (
+    Body,
+    Condition,
+    Fault,
+    Head,
+    Leftover,
+    ObjectStoreDenied,
+    ObjectStoreError,
+    Page,
+)
+from kart_core.builtin.object_lookup import look_many
 from kart_core.builtin.patience import Patience
-from kart_core.errors import StorageError
 from kart_core.plugin import Stat, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 
 __all__ = [
     "Body",
@@ -84,93 +95,6 @@ _IN_FLIGHT = 64 << 20
 """Bytes of parts that are held in memory together, more or less."""
 
 T = TypeVar("T")
-
-
-class Fault(NamedTuple):
-    """What an error of the client library means.
-
-    ==============  ==========================================================================
-    ``missing``     no such object: `FileNotFoundError`, or None or False where a question was asked
-    ``unmet``       a condition does not hold: the object exists, or is another than was expected
-    ``passing``     it may pass: tried again; then as ``final``. A write may have been done or not
-    ``denied``      not allowed: `ObjectStoreDenied`
-    ``final``       it will not pass: `ObjectStoreError`
-    ==============  ==========================================================================
-    """
-
-    kind: Literal["missing", "unmet", "passing", "denied", "final"]
-    why: str = ""
-    """The cause, in some words, without any secret: ``the secret key is wrong``."""
-    advice: str = ""
-    """The next step: ``check AWS_SECRET_ACCESS_KEY``."""
-
-
-class Condition(NamedTuple):
-    """Under which condition an object is written."""
-
-    new: bool = False
-    """Only if there is no such object."""
-    mark: str | None = None
-    """Only if the object has this mark."""
-    note: str | None = None
-    """A text to keep with the object, by which the writer knows its own write again."""
-
-
-class Head(NamedTuple):
-    """What is known of an object without its content."""
-
-    stat: Stat
-    note: str | None = None
-    """The note with which it was written."""
-
-
-class Body(NamedTuple):
-    """An object's content on its way."""
-
-    stat: Stat
-    """Of the whole object, wherever the content begins."""
-    chunks: AsyncIterator[bytes]
-
-
-class Page(NamedTuple):
-    """A part of a listing, in the order of keys."""
-
-    entries: Sequence[tuple[str, Stat]]
-    token: str | None
-    """Asks for the next page; None at the end."""
-
-
-class Leftover(NamedTuple):
-    """What an upload that was killed left in a bucket, invisible to readers."""
-
-    path: str
-    """The file that it would have become, relative to the root."""
-    upload: Any
-    """What `ObjectStore.abort` takes."""
-    started: float | None
-    """Seconds since the epoch."""
-
-
-class ObjectStoreError(StorageError, OSError):
-    """A request that a bucket refused, or that did not reach it: one sentence with the cause and the next step."""
-
-    number: ClassVar[int] = errno.EIO
-
-    def __init__(self, message: str) -> None:
-        OSError.__init__(self, self.number, message)
-        self._message = message
-
-    def __str__(self) -> str:
-        return self._message
-
-    def __reduce__(self) -> tuple[type[ObjectStoreError], tuple[str]]:
-        return type(self), (self._message,)
-
-
-class ObjectStoreDenied(ObjectStoreError, PermissionError):
-    """A request that the credentials do not allow."""
-
-    number = errno.EACCES
 
 
 class _Refused(Exception):
@@ -300,14 +224,30 @@ class ObjectStore(Store):
         return self._run(self.look(self._key(path)))
 
     def stat_many(self, paths: Sequence[str]) -> list[Stat | None]:
-        from kart_core.builtin.object_lookup import look_many
-
         keys = [self._key(path) for path in paths]
         return self._run(look_many(self, keys)) if keys else []
 
     def read(self, path: str) -> bytes:
         file = self._run(self._fetch(self._key(path), lambda size: io.BytesIO()))  # noqa: ARG005
         return cast("io.BytesIO", file).getvalue()
+
+    def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
+        """`read` of each path, in their order, concurrently; None where there is no such file."""
+        keys = [self._key(path) for path in paths]
+
+        async def one(key: str) -> bytes | None:
+            try:
+                file = await self._fetch(key, lambda size: io.BytesIO())  # noqa: ARG005
+            except _Refused as refused:
+                if refused.fault.kind == "missing":
+                    return None
+                raise
+            return cast("io.BytesIO", file).getvalue()
+
+        async def every() -> list[bytes | None]:
+            return await gathered([one(key) for key in keys])
+
+        return self._run(every()) if keys else []
 
     def open(self, path: str) -> BinaryIO:
         # One request brings the whole: ranges would mix two contents, and the digest needs every byte.
@@ -537,11 +477,9 @@ class ObjectStore(Store):
                 last = index == count - 1
                 sent[index] = await self.trying(lambda: self.part(upload, index + 1, start, data, last))  # noqa: B023
 
-        senders = [
-            asyncio.ensure_future(send()) for _ in range(max(1, min(self.parts_at_once, count, _IN_FLIGHT // length)))
-        ]
+        at_once = max(1, min(self.parts_at_once, count, _IN_FLIGHT // length))
         try:
-            await asyncio.gather(*senders)
+            await gathered([send() for _ in range(at_once)])
             try:
                 await self.trying(lambda: self.finish(upload, sent))
             except _Refused as refused:
@@ -549,9 +487,6 @@ class ObjectStore(Store):
                 if refused.fault.kind != "missing" or await self._mine(key, note) is None:
                     raise
         except BaseException:
-            for sender in senders:
-                sender.cancel()
-            await asyncio.gather(*senders, return_exceptions=True)
             await asyncio.shield(self._drop(key, upload))
             raise
 

@@ -116,7 +116,11 @@ def _effective(section: str, sections: Sequence[str], name: str, *, hidden: bool
 
 def _plugin_rows(section: str) -> Iterator[Row]:
     name = section.removeprefix("plugins.")
-    values = config.current().section(section)
+    try:
+        values = config.current().section(section)
+    except ConfigError:
+        yield from _unusable(section)
+        return
     if name == "prefer":
         for key, found in values.items():
             yield Row(section, key, _text(found.value), found.source)
@@ -133,6 +137,18 @@ def _plugin_rows(section: str) -> Iterator[Row]:
             yield Row(section, key, _HIDDEN, found.source, "the plugin has no such setting")
         else:
             yield Row(section, key, setting.value or "", setting.source, setting.fault or "")
+
+
+def _unusable(section: str) -> Iterator[Row]:
+    """A section in which a value names a variable that is not set: which one it is, and what stands beside it."""
+    for place, key, found in config.current().values():
+        if place == section:
+            try:
+                config.current().find([section], key)
+            except ConfigError as error:
+                yield Row(section, key, "", found.source, str(error))
+            else:
+                yield Row(section, key, _HIDDEN, found.source)
 
 
 def _is_secret(annotation: Any) -> bool:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from kart_core.declaration import shape_of
 from kart_core.errors import MissingDataError
+from kart_core.execution.behind import AT_ONCE
 from kart_core.task import missing_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from kart_core.graph import Node
     from kart_core.planning import Plan
@@ -51,7 +53,11 @@ class Listener:
 
 
 def run_plan(
-    plan: Plan, executor: ExecutorSession, execute: Callable[[AnyTask, bool], float], tell: Listener, outcome: Outcome
+    plan: Plan,
+    executor: ExecutorSession,
+    execute: Callable[[AnyTask, bool], float | Future[float]],
+    tell: Listener,
+    outcome: Outcome,
 ) -> None:
     """Runs what the plan says.
 
@@ -61,7 +67,7 @@ def run_plan(
     Args:
         plan: what runs.
         executor: where.
-        execute: runs one task and gives its seconds.
+        execute: runs one task and gives its seconds, or a future of them where its result is stored behind.
         tell: told of each step.
         outcome: takes what became of the nodes.
     """
@@ -78,13 +84,31 @@ def run_plan(
             dependents.setdefault(child, []).append(node)
         if not needed:
             heapq.heappush(ready, _rank(node, order))
-    while ready:
-        node = heapq.heappop(ready)[2]
-        if _done(node, executor, execute, tell, outcome):
-            for dependent in dependents.get(node, ()):
-                waiting[dependent] -= 1
-                if waiting[dependent] == 0:
-                    heapq.heappush(ready, _rank(dependent, order))
+    storing: dict[Future[float], Node] = {}
+
+    def go_on(node: Node) -> None:
+        for dependent in dependents.get(node, ()):
+            waiting[dependent] -= 1
+            if waiting[dependent] == 0:
+                heapq.heappush(ready, _rank(dependent, order))
+
+    try:
+        while ready or storing:
+            if storing:
+                for node in _stored(storing, len(storing) < AT_ONCE and bool(ready), tell, outcome):
+                    go_on(node)
+                if not ready:
+                    continue
+            node = heapq.heappop(ready)[2]
+            done = _done(node, executor, execute, tell, outcome)
+            if done is True:
+                go_on(node)
+            elif done is not False:
+                storing[done] = node
+    except BaseException:
+        while storing:  # what has run is not lost
+            _stored(storing, False, tell, outcome)
+        raise
     for node in nodes:
         if waiting[node] > 0 and node.action != "wrap":
             outcome.blocked.append(node)
@@ -95,10 +119,35 @@ def _rank(node: Node, order: dict[Node, int]) -> tuple[int, int, Node]:
     return -shape_of(type(node.task)).policy.priority, order[node], node
 
 
+def _stored(storing: dict[Future[float], Node], hurry: bool, tell: Listener, outcome: Outcome) -> list[Node]:
+    """The nodes whose results were stored behind meanwhile; unless in a hurry, it waits for one at least."""
+    finished = [future for future in storing if future.done()]
+    if not finished and not hurry:
+        from concurrent.futures import FIRST_COMPLETED, wait
+
+        finished = list(wait(storing, return_when=FIRST_COMPLETED).done)
+    stored: list[Node] = []
+    for future in finished:
+        node = storing.pop(future)
+        error = future.exception()
+        if error is None:
+            outcome.ran.append(node)
+            tell.finished(node, future.result())
+            stored.append(node)
+        else:
+            outcome.failures[node] = error
+            tell.failed(node, 0.0, error)
+    return stored
+
+
 def _done(
-    node: Node, executor: ExecutorSession, execute: Callable[[AnyTask, bool], float], tell: Listener, outcome: Outcome
-) -> bool:
-    """Whether what depends on the node may go on."""
+    node: Node,
+    executor: ExecutorSession,
+    execute: Callable[[AnyTask, bool], float | Future[float]],
+    tell: Listener,
+    outcome: Outcome,
+) -> bool | Future[float]:
+    """Whether what depends on the node may go on; a future where its result is stored behind."""
     if node.action == "wrap":
         return True
     if node.action == "missing":
@@ -120,6 +169,8 @@ def _done(
             outcome.failures[node] = error
             tell.failed(node, time.perf_counter() - clock, error)
             return False
+        if not isinstance(seconds, (float, int)):
+            return seconds
         outcome.ran.append(node)
         tell.finished(node, seconds)
         return True

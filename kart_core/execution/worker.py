@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from functools import partial
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,15 +14,17 @@ from kart_core.errors import KartError, ParameterError
 from kart_core.identity import cycle, holds_files, identity, identity_now, required_tasks, tasks_in
 from kart_core.loading import load
 from kart_core.planning import code_of
-from kart_core.records import Output, encoded, forget, log_text, remember, to_text
+from kart_core.records import Output, encoded, forget, remember, to_text, with_outputs
 from kart_core.resolved import resolved
 from kart_core.seeding import Generators, seed_of
 from kart_core.target import Target, flatten
 from kart_core.workspace import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from concurrent.futures import Future
 
+    from kart_core.execution.behind import Behind
     from kart_core.running import Attempt
     from kart_core.task import TaskOnKart
 
@@ -36,6 +39,7 @@ class Worker:
         generators: the global random generators of the build.
         build: builds the tasks that a `run` yields.
         on_progress: told how far a task has come.
+        behind: stores results while the next task runs, where storage is far away.
     """
 
     def __init__(
@@ -44,15 +48,17 @@ class Worker:
         generators: Generators,
         build: Callable[[Iterable[AnyTask]], None],
         on_progress: Callable[[AnyTask, int, int | None], None] | None = None,
+        behind: Behind | None = None,
     ) -> None:
         self._run = run
         self._generators = generators
         self._build = build
         self._on_progress = on_progress
+        self._behind = behind
         self._count = 0
         self._texts: dict[Any, str] = {}
 
-    def execute(self, task: AnyTask, replaces: bool) -> float:
+    def execute(self, task: AnyTask, replaces: bool) -> float | Future[float]:
         """Runs a task and stores its result.
 
         Args:
@@ -60,12 +66,13 @@ class Worker:
             replaces: whether a record may be there that this run replaces.
 
         Returns:
-            How many seconds it took.
+            How many seconds it took; where the result is stored behind, a future of it.
 
         Raises:
             Exception: what `run` raised, or why its result could not be stored; what was stored before is as it was.
         """
         started, clock = time.time(), time.perf_counter()
+        behind: Future[float] | None = None
         with running.one_at_a_time:
             self._count += 1
             attempt = running.Attempt(task, f"{self._run}-{self._count}", resolved(task), self._progress_of(task))
@@ -75,13 +82,18 @@ class Worker:
                 extra = self._run_task(task, attempt)
                 _require_all_outputs(task, attempt)
                 _require_same_files(task)
-                self._commit(task, attempt, replaces, extra, started, clock)
+                record = self._record_of(attempt, extra, started, clock)
+                commit = partial(self._commit, attempt, replaces, record)
+                if self._behind is not None and self._behind.takes(attempt):
+                    behind = self._behind.submit(attempt, commit, clock)
+                else:
+                    commit()
             except BaseException:
                 attempt.discard()
                 raise
             finally:
                 running.enter(before)
-        return time.perf_counter() - clock
+        return time.perf_counter() - clock if behind is None else behind
 
     def _progress_of(self, task: AnyTask) -> Callable[[int, int | None], None] | None:
         tell = self._on_progress
@@ -127,14 +139,33 @@ class Worker:
         extra.extend(asked)
         return load(task, wanted)
 
-    def _commit(
-        self, task: AnyTask, attempt: Attempt, replaces: bool, extra: list[AnyTask], started: float, clock: float
-    ) -> None:
+    def _record_of(
+        self, attempt: Attempt, extra: list[AnyTask], started: float, clock: float
+    ) -> Callable[[Sequence[Output]], bytes]:
+        """What makes the record once the outputs are in place; it is made here to its greater part.
+
+        All that may fail, or that is only so now, is taken before anything stored is touched.
+        """
+        required = required_tasks(attempt.task)
+        beginning, end = encoded(
+            attempt,
+            (*required, *extra) if extra else required,
+            self._seed_text(attempt),
+            self._code_text(attempt.task),
+            started,
+            host.current().used(),
+        )
+
+        def record(outputs: Sequence[Output]) -> bytes:
+            return with_outputs(beginning, outputs, end, time.perf_counter() - clock)
+
+        return record
+
+    def _commit(self, attempt: Attempt, replaces: bool, record: Callable[[Sequence[Output]], bytes]) -> None:
         workspace = attempt.resolved.workspace
         path = attempt.resolved.record_path(attempt.unique_id)
         store = workspace.store
         outputs: list[Output] = []
-        log = log_text(attempt) if attempt.log else "{}"  # before anything is changed: it may be what JSON cannot hold
         with guarded(workspace, path):
             workspace.ensure_format()
             if replaces:
@@ -143,19 +174,7 @@ class Worker:
             for target, content in attempt.staged.values():
                 content.put(store, target.path)
                 outputs.append(_output(target, content.size, content.digest))
-            required = required_tasks(task)
-            text = encoded(
-                attempt,
-                outputs,
-                (*required, *extra) if extra else required,
-                self._seed_text(attempt),
-                self._code_text(task),
-                started,
-                time.perf_counter() - clock,
-                host.current().used(),
-                log,
-            )
-            store.put(path, text)
+            store.put(path, record(outputs))
         remember(workspace, path, attempt.id, tuple(outputs))
 
     def _seed_text(self, attempt: Attempt) -> str:

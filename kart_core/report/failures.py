@@ -8,6 +8,7 @@ from itertools import dropwhile
 from typing import TYPE_CHECKING
 
 import kart_core
+from kart_core.errors import said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +78,7 @@ def raised_in(error: BaseException) -> str | None:
 
 def one_line(error: BaseException) -> str:
     """The class and the first line of what an exception says, or the second where the first only leads to it."""
-    first, _, rest = str(error).partition("\n")
+    first, _, rest = said(error).partition("\n")
     text = f"{first} {rest.partition(chr(10))[0].strip()}".strip() if first.endswith(":") else first
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

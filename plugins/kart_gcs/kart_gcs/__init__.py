@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kart_core.plugin import Plugin, Storage, hookimpl
-
 from kart_gcs.settings import GcsSettings
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from kart_core.errors import StorageError
-
 from kart_gcs.credentials import google_credentials, secrets_in
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ class Access:
         self._lock = threading.Lock()
         self._token: str | None = None
         self._until = 0.0
+        self._asked = 0
+        self._failure: StorageError | Unavailable | None = None
 
     def __repr__(self) -> str:
         return f"Access({self.found!r})"
@@ -86,9 +87,21 @@ class Access:
         """
         if self.valid():
             return
+        before = self._asked
         with self._lock:
-            if not self.valid():
+            if self.valid():
+                return
+            if self._asked != before and self._failure is not None:
+                # Somebody asked while this one waited: many who ask one after the other would wait for ever.
+                raise type(self._failure)(str(self._failure))
+            try:
+                self._failure = None
                 self._ask()
+            except (StorageError, Unavailable) as error:
+                self._failure = error
+                raise
+            finally:
+                self._asked += 1
 
     def _ask(self) -> None:
         from google.auth import exceptions

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 from kart_core.builtin.object_store import Fault
 from kart_core.errors import StorageError
-
 from kart_gcs.access import Unavailable
 
 if TYPE_CHECKING:
     from kart_gcs.endpoint import Endpoint
 
-__all__ = ["Answered", "Corrupted", "Late", "meaning"]
+__all__ = ["Answered", "Corrupted", "Late", "Stranger", "meaning"]
 
 _MAY_PASS = frozenset({408, 429, 500, 502, 503, 504})
 _TOO_OFTEN = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"})
@@ -49,6 +49,10 @@ class Late(Exception):
         self.setting = setting
 
 
+class Stranger(Exception):
+    """An answer as Google Cloud Storage does not give it."""
+
+
 class Corrupted(Exception):
     """What arrived is not what was sent."""
 
@@ -71,7 +75,12 @@ def meaning(error: Exception, endpoint: Endpoint | None) -> Fault:
         return Fault("passing", str(error), "try again later")
     if isinstance(error, StorageError):
         return Fault("final", str(error))
-    return _of_connection(error, "the endpoint" if endpoint is None else endpoint.host)
+    host = "the endpoint" if endpoint is None else endpoint.host
+    if isinstance(error, Stranger):
+        return Fault(
+            "final", f"{host} does not answer as Google Cloud Storage does", "check the endpoint and the proxy"
+        )
+    return _of_connection(error, host)
 
 
 def _of_answer(error: Answered) -> Fault:
@@ -92,7 +101,7 @@ def _of_answer(error: Answered) -> Fault:
     if status == 410:
         return Fault("final", "the upload has ended before all of it was sent", "run again")
     lowered = error.text.lower()
-    if "requester pays" in lowered or error.reason == "required" and "userproject" in lowered.replace(" ", ""):
+    if "requester pays" in lowered:
         advice = "set [plugins.gcs] requester_pays = true and project to the one that pays"
         return Fault("final", f"the bucket {bucket} lets the requester pay, and no project was named", advice)
     if "encrypt" in lowered or "encrypt" in error.reason.lower():
@@ -117,11 +126,10 @@ def _unknown(error: Answered) -> Fault:
 def _forbidden(error: Answered) -> Fault:
     if error.anonymous:
         return _unknown(error)
-    member = f"--member=serviceAccount:… --role=roles/storage.objectUser on gs://{error.bucket}"
     return Fault(
         "denied",
         f"{error.who} may not do that in the bucket {error.bucket} ({error.text})",
-        f"let it: gcloud storage buckets add-iam-policy-binding, {member} (read, write, delete and list objects)",
+        "grant it the role roles/storage.objectUser on that bucket: to get, list, create and delete objects",
     )
 
 
@@ -136,7 +144,10 @@ def _of_connection(error: Exception, host: str) -> Fault:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Fault("passing", f"the name {host} is not known", check)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Fault("passing", f"{host} cannot be reached ({error.strerror or 'no connection'})", check)
+        number = error.os_error.errno
+        return Fault(
+            "passing", f"{host} cannot be reached ({os.strerror(number) if number else 'no connection'})", check
+        )
     if isinstance(error, aiohttp.InvalidURL):
         return Fault("final", f"{host} is no address", "check [plugins.gcs] endpoint_url and STORAGE_EMULATOR_HOST")
     if isinstance(error, (aiohttp.ClientError, ConnectionError, EOFError)):

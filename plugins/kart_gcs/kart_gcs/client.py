@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import aiohttp
 from gcsfs.core import GCSFileSystem  # pyright: ignore[reportMissingTypeStubs]
-from kart_core.errors import StorageError
 from yarl import URL
 
+from kart_core.errors import StorageError
 from kart_gcs import credentials, endpoint
 from kart_gcs.access import Access
-from kart_gcs.answers import Answered, Corrupted, Late
+from kart_gcs.answers import Answered, Late, Stranger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise Corrupted("the answer is not that of Google Cloud Storage")
+            raise Stranger(self.status)
         return cast("dict[str, Any]", found)
 
 
@@ -180,7 +180,10 @@ class Client:
         except asyncio.TimeoutError:
             raise self._late() from None
         finally:
-            response.close() if response.content.at_eof() is False else response.release()
+            if response.content.at_eof():
+                response.release()
+            else:  # what was not read would be taken for the next answer
+                response.close()
 
     async def _open(
         self,
@@ -207,9 +210,7 @@ class Client:
                 renewed = True
                 self.access.refused(every.get("Authorization"))
                 continue
-            raise Answered(
-                response.status, body, on=on, bucket=bucket, who=self.who, anonymous=self.access.anonymous
-            )
+            raise Answered(response.status, body, on=on, bucket=bucket, who=self.who, anonymous=self.access.anonymous)
 
     async def _send(
         self,
@@ -233,7 +234,9 @@ class Client:
                 method, address, headers=headers, data=data, allow_redirects=False, timeout=filesystem.requests_timeout
             )
         except aiohttp.ConnectionTimeoutError:
-            raise Late(self.endpoint, "gives no connection", "connect_timeout", self._settings.connect_timeout) from None
+            raise Late(
+                self.endpoint, "gives no connection", "connect_timeout", self._settings.connect_timeout
+            ) from None
         except asyncio.TimeoutError:
             raise self._late() from None
 

@@ -39,7 +39,15 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 """The kinds of credentials, by their ``type``, and what each must hold."""
 
-_PUBLIC = {"type", "audience", "client_email", "subject_token_type", "project_id", "quota_project_id", "universe_domain"}
+_PUBLIC = {
+    "type",
+    "audience",
+    "client_email",
+    "subject_token_type",
+    "project_id",
+    "quota_project_id",
+    "universe_domain",
+}
 """What of credentials may stand in a message or a log."""
 
 _HOW = (

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from kart_core.errors import StorageError
-
 from kart_gcs import discovery
 
 if TYPE_CHECKING:

@@ -40,7 +40,9 @@ class GcsSettings:
     )
     concurrency: int = _setting(32, "requests under way together", validator=attrs.validators.in_(range(1, 513)))
     connect_timeout: float = _setting(4.0, "seconds to wait for a connection", validator=_above_zero)
-    read_timeout: float = _setting(20.0, "seconds without a byte after which a request has failed", validator=_above_zero)
+    read_timeout: float = _setting(
+        20.0, "seconds without a byte after which a request has failed", validator=_above_zero
+    )
     retry_seconds: float = _setting(
         60.0, "seconds for which a request that may pass is tried again", validator=attrs.validators.ge(0)
     )

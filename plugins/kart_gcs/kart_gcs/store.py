@@ -15,7 +15,6 @@ from urllib.parse import quote
 from kart_core.builtin.object_store import Body, Condition, Fault, Head, ObjectStore, Page
 from kart_core.errors import StorageError
 from kart_core.plugin import Stat
-
 from kart_gcs.settings import GcsSettings
 
 if TYPE_CHECKING:
@@ -74,6 +73,9 @@ class GcsStore(ObjectStore):
         query = {"alt": "media", "ifGenerationMatch": mark}
         response = await self._client.stream(self._object(key), bucket=self.bucket, headers=headers, **query)
         stat = _stat_of_content(response.headers)
+        if not stat.mark:
+            response.close()
+            raise _stranger(response.status)
         if mark is not None and stat.mark != mark:  # an emulator may not know the condition
             response.close()
             raise _changed(self.bucket, self._client.who)
@@ -117,10 +119,12 @@ class GcsStore(ObjectStore):
             startOffset=start or None,
             pageToken=token,
             maxResults=str(self.page_size),
-            fields=f"items({_OBJECT}),nextPageToken",
+            fields=f"kind,items({_OBJECT}),nextPageToken",
         )
         listed = answer.json()
         items = cast("list[dict[str, Any]]", listed.get("items") or ())
+        if listed.get("kind") != "storage#objects":
+            raise _stranger(answer.status)
         return Page([(item["name"], _stat(item)) for item in items], listed.get("nextPageToken") or None)
 
     async def begin(self, key: str, size: int, note: str) -> _Upload:
@@ -164,9 +168,14 @@ class GcsStore(ObjectStore):
                 raise Corrupted("Google Cloud Storage took nothing of a part")
 
     async def finish(self, upload: _Upload, parts: Sequence[Any]) -> None:  # noqa: ARG002
+        from kart_gcs.answers import Corrupted
+
         if upload.written is None:
             raise StorageError(f"{upload.key} was sent, and did not become an object; run again")
-        await self._require_size(upload.key, upload.written, upload.size)
+        try:
+            await self._require_size(upload.key, upload.written, upload.size)
+        except Corrupted as error:  # an emulator that takes the question how far it came for the end
+            raise StorageError(f"{error}; {upload.key} was removed; run again") from None
 
     async def abort(self, upload: _Upload) -> None:
         from kart_gcs.answers import Answered
@@ -260,6 +269,8 @@ def _located(url: str) -> _Url:
 
 
 def _stat(found: Mapping[str, Any]) -> Stat:
+    if not found.get("generation"):
+        raise _stranger(200)
     return Stat(int(found.get("size") or 0), str(found.get("generation") or ""), _seconds(found.get("updated")))
 
 
@@ -309,6 +320,12 @@ def _running_checksum() -> Any:
 
     crc32c: Any = google_crc32c
     return crc32c.Checksum() if crc32c.implementation == "c" else None
+
+
+def _stranger(status: int) -> Exception:
+    from kart_gcs.answers import Stranger
+
+    return Stranger(status)
 
 
 def _changed(bucket: str, who: str) -> Exception:

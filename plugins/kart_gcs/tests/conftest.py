@@ -16,9 +16,21 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
-servers = importlib.import_module("servers")
+servers = importlib.import_module("gcs_servers")
 
 _number = itertools.count()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; run with KART_SLOW_TESTS=1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not os.environ.get("KART_SLOW_TESTS"):
+        for item in items:
+            if item.get_closest_marker("slow") and item.path.parent == Path(__file__).parent:
+                item.add_marker(pytest.mark.skip(reason="slow; run with KART_SLOW_TESTS=1"))
+
 
 _FOREIGN = (
     "GCS_CREDENTIAL",
@@ -103,7 +115,9 @@ class Project:
         return path
 
     def kart(self, *words: str, environment: Mapping[str, str] | None = None, timeout: float = 60) -> Outcome:
-        return self.python("-c", "from kart_core.cli import main; main()", *words, environment=environment, timeout=timeout)
+        return self.python(
+            "-c", "from kart_core.cli import main; main()", *words, environment=environment, timeout=timeout
+        )
 
     def python(self, *words: str, environment: Mapping[str, str] | None = None, timeout: float = 60) -> Outcome:
         done = subprocess.run(

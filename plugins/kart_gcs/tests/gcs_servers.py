@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import bisect
 import http.client
 import json
 import socket
@@ -43,8 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1  # an answer's head and body leave together
 
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
+    def log_message(self, *_: Any) -> None:
+        """Silent."""
 
     def body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
@@ -130,7 +131,7 @@ class Bucket:
                 return None
             raise
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def names(self, prefix: str = "") -> list[str]:
         found: list[str] = []
         token = ""
         while True:
@@ -353,7 +354,7 @@ class Guard:
 
 @contextmanager
 def guarded(port: int, upstream: str) -> Iterator[Guard]:
-    """The guard before the emulator at `upstream`, on a port of its own choice or the given one."""
+    """The guard before the emulator at `upstream`, on a port of its own choice (0) or the given one."""
     guard = Guard(upstream)
     address = upstream.removeprefix("http://")
     local = threading.local()
@@ -388,7 +389,7 @@ def guarded(port: int, upstream: str) -> Iterator[Guard]:
                 answer = self._part(request, body, headers)
             elif condition is not None and request.method in ("DELETE", "GET"):
                 with guard.one_at_a_time:
-                    status, found, content = self._ask("GET", request.path, b"", headers)
+                    status, _, content = self._ask("GET", request.path, b"", headers)
                     if status != 200 or json.loads(content)["generation"] == condition:
                         answer = self._ask(self.command, self.path, body, headers)
                     else:
@@ -459,3 +460,27 @@ def guarded(port: int, upstream: str) -> Iterator[Guard]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def listing(sizes: dict[str, int]) -> Rule:
+    """A rule that answers listings as Google does, for more objects than the emulator can hold in a test's time."""
+    names = sorted(sizes)
+    now = time.strftime("%Y-%m-%dT%H:%M:%S.123Z", time.gmtime())
+
+    def rule(request: Request) -> tuple[int, Any] | None:
+        if request.kind != "LIST":
+            return None
+        query = request.query
+        first = bisect.bisect_left(names, max(query.get("prefix", ""), query.get("startOffset", "")))
+        first = max(first, bisect.bisect_right(names, query.get("pageToken", "")))
+        page: list[dict[str, str]] = []
+        for name in names[first : first + min(1000, int(query.get("maxResults", 1000)))]:
+            if not name.startswith(query.get("prefix", "")):
+                break
+            item = {"name": name, "size": str(sizes[name]), "generation": "1", "updated": now}
+            page.append(item)
+        more = page and page[-1]["name"] != names[-1] and len(page) == int(query.get("maxResults", 1000))
+        token = {"nextPageToken": page[-1]["name"]} if more else {}
+        return 200, {"kind": "storage#objects", "items": page, **token}
+
+    return rule

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kart_core.errors import StorageError
-
 from kart_gcs import Gcs, GcsSettings
+
+from kart_core.errors import StorageError
 
 
 @pytest.fixture
@@ -124,9 +124,7 @@ class TestGcsCredential:
         assert wrong["private_key"].splitlines()[1] not in said
         assert closed.requests == []  # the storage was not asked
 
-    def test_a_user_whose_token_was_revoked(
-        self, bucket: Any, tokens: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_user_whose_token_was_revoked(self, bucket: Any, tokens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         user = tokens.authorized_user()
         tokens.users.clear()
         monkeypatch.setenv("GCS_CREDENTIAL", json.dumps(user))
@@ -159,9 +157,38 @@ class TestGcsCredential:
         key = {**tokens.service_account(), "token_uri": "http://127.0.0.1:9/token"}
         monkeypatch.setenv("GCS_CREDENTIAL", json.dumps(key))
         began = time.monotonic()
-        with pytest.raises(StorageError, match="127.0.0.1, which gives tokens, cannot be reached"):
+        with pytest.raises(StorageError, match=r"127\.0\.0\.1, which gives tokens, cannot be reached"):
             Gcs().open(f"gs://{bucket.name}").read("a")
         assert time.monotonic() - began < 10
+
+
+def test_many_who_wait_for_a_token_wait_once(guard: Any, tokens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kart_gcs.access import Access, Unavailable
+    from kart_gcs.credentials import Found
+
+    asked = tokens.asked_for
+
+    def slow(*words: Any) -> Any:
+        time.sleep(0.3)
+        asked(*words)
+        return 503, {}
+
+    monkeypatch.setattr(tokens, "asked_for", slow)
+    access = Access(Found("json", "GCS_CREDENTIAL", tokens.service_account()), (1, 2))
+
+    def renew(_: int) -> str:
+        with pytest.raises(Unavailable) as raised:
+            access.renew()
+        return str(raised.value)
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(renew, range(16))) == {"127.0.0.1, which gives tokens, answers 503"}
+    assert time.monotonic() - began < 1.5
+    assert tokens.asked < 4
+    monkeypatch.setattr(tokens, "asked_for", asked)
+    access.renew()  # a failure is not kept
+    assert access.valid()
 
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANSECRETSECRET\n-----END PRIVATE KEY-----\n"
@@ -233,16 +260,12 @@ def test_an_error_shows_no_secret_in_its_traceback_either(bucket: Any, monkeypat
     import traceback
 
     monkeypatch.setenv("GCS_CREDENTIAL", json.dumps({**SERVICE, "private_key": PEM}))
-    try:
+    with pytest.raises(StorageError) as raised:
         Gcs().open(f"gs://{bucket.name}").read("a")
-    except StorageError as error:
-        assert "SECRET" not in "".join(traceback.format_exception(error))
+    assert "SECRET" not in "".join(traceback.format_exception(raised.value))
 
 
 # -- the order
-
-
-Elsewhere = Callable[..., None]
 
 
 def test_application_credentials(

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kart_core.errors import StorageError
-
 from kart_gcs import Gcs, GcsSettings, endpoint
 from kart_gcs.discovery import read_or_fetch
+
+from kart_core.errors import StorageError
 
 DOCUMENT: dict[str, Any] = {
     "kind": "discovery#restDescription",
@@ -194,7 +194,7 @@ def test_a_document_that_cannot_be_fetched_is_one_sentence(library: Library, doc
     library.answer = 404, b""
     with pytest.raises(StorageError, match=r"DISCOVER_CACHE_LOCAL_PATH.*answers 404"):
         found(discovery_url=library.url)
-    with pytest.raises(StorageError, match="cannot be fetched from 127.0.0.1:9: ConnectionError"):
+    with pytest.raises(StorageError, match=r"cannot be fetched from 127\.0\.0\.1:9: ConnectionError"):
         found(discovery_url="http://127.0.0.1:9/rest")
     library.delay = 3
     with pytest.raises(StorageError, match="no answer in time"):

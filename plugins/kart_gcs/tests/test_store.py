@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import zlib
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kart_gcs import Gcs, GcsSettings
+
 from kart_core.plugin import Store
 from kart_core.testing.stores import StoreContract
-
-from kart_gcs import Gcs, GcsSettings
 
 
 @pytest.fixture
@@ -22,8 +23,6 @@ def store(bucket: Any) -> Store:
 
 
 class TestStore(StoreContract):
-    odd_paths = (*StoreContract.odd_paths, "a+b/c%2Fd#e;f&g.txt", "back\\slash", "//double//", "tab\tand\x7f")
-
     @pytest.fixture
     def store(self, bucket: Any) -> Store:
         self.bucket = bucket
@@ -57,7 +56,8 @@ def test_every_content_comes_back_whole(store: Store, bucket: Any, content: byte
 
 
 @pytest.mark.parametrize(
-    "path", ["a+b/c%2Fd#e;f&g.txt", "back\\slash", "double//slash", "tab\tand\x7f", "*?[x]", "%", "a%00", "'\"`$", "ß/İ/é"]
+    "path",
+    ["a+b/c%2Fd#e;f&g.txt", "back\\slash", "double//slash", "tab\tand\x7f", "*?[x]", "%", "a%00", "'\"`$", "ß/İ/é"],
 )
 def test_odd_names_work(store: Store, bucket: Any, path: str) -> None:
     store.put(path, b"odd")
@@ -74,7 +74,7 @@ def test_the_whole_bucket_may_be_the_workspace(bucket: Any) -> None:
     for url in (f"gs://{bucket.name}", f"gcs://{bucket.name}/"):
         store = Gcs().open(url)
         store.put("a", b"1")
-        assert bucket.keys() == ["a"]
+        assert bucket.names() == ["a"]
         assert [path for path, _ in store.list("")] == ["a"]
         store.remove("a")
 
@@ -102,7 +102,7 @@ def test_requests_are_few(store: Store, guard: Any, tmp_path: Path) -> None:
 
     assert counted(lambda: store.put("a", b"1")) == {"PUT": 1}
     assert counted(lambda: store.create("b", b"1")) == {"PUT": 1}
-    assert counted(lambda: store.create("b", b"1")) == {"PUT": 1}
+    assert counted(lambda: store.create("b", b"1")) == {"PUT": 1, "HEAD": 1}  # is it one's own, after all?
     assert counted(lambda: store.read("a")) == {"GET": 1}
     assert counted(lambda: store.open("a").close()) == {"GET": 1}
     assert counted(lambda: store.stat("a")) == {"HEAD": 1}
@@ -162,7 +162,7 @@ def test_remove_if_unchanged(bucket: Any) -> None:
 def test_what_replaces_nothing_writes_nothing(bucket: Any) -> None:
     store: Any = Gcs().open(f"gs://{bucket.name}")
     assert store.replace("none", b"1", "12345") is None
-    assert bucket.keys() == []
+    assert bucket.names() == []
 
 
 def test_one_winner_among_processes(bucket: Any, project: Any) -> None:
@@ -208,7 +208,7 @@ if __name__ == "__main__":
 
 def once(*kinds: str, what: Any, times: int = 1) -> Any:
     """A rule that lets the first requests of some kinds fail."""
-    left = {kind: times for kind in kinds}
+    left = dict.fromkeys(kinds, times)
     lock = threading.Lock()
 
     def rule(request: Any) -> Any:
@@ -254,9 +254,7 @@ def test_a_lost_answer_of_a_replacement_is_still_a_replacement(store: Any, bucke
 
 
 @pytest.mark.parametrize("what", ["reset", "lose", "half", BUSY])
-def test_a_large_upload_goes_on_where_it_broke(
-    store: Any, bucket: Any, guard: Any, tmp_path: Path, what: Any
-) -> None:
+def test_a_large_upload_goes_on_where_it_broke(store: Any, bucket: Any, guard: Any, tmp_path: Path, what: Any) -> None:
     content = random.Random(1).randbytes(1 << 20) * 41
     (tmp_path / "large").write_bytes(content)
     guard.rule = once("PART", what=what, times=2)
@@ -285,15 +283,12 @@ def test_a_large_upload_that_fails_is_aborted_and_leaves_what_was_there(
     assert (tmp_path / "large").exists()
 
 
-def test_a_read_that_meets_a_replacement_is_whole(store: Any, bucket: Any, guard: Any) -> None:
-    """Replaced while it is read, after a connection that broke half way: the new content, from its beginning."""
+def test_the_rest_of_a_content_that_was_replaced_is_not_read(store: Any, bucket: Any, guard: Any) -> None:
     store.put("a", b"a" * (3 << 20))
     mark = store.stat("a").mark
     store.put("a", b"b" * (3 << 20))
-    with pytest.raises(Exception, match="412"):
-        import asyncio
-
-        asyncio.run_coroutine_threadsafe(store.get("work/space/a", 1 << 20, mark), store._here().loop).result()
+    asked = asyncio.run_coroutine_threadsafe(store.get("work/space/a", 1 << 20, mark), store._here().loop)
+    assert store.fault(asked.exception(10)).kind == "unmet"
 
 
 # -- what must not happen
@@ -368,12 +363,10 @@ def test_threads_share_a_store(store: Any, bucket: Any) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(work, range(160)))
-    assert len(bucket.keys("work/space/t/")) == 160
+    assert len(bucket.names("work/space/t/")) == 160
 
 
 def test_a_store_works_inside_a_running_event_loop(store: Any) -> None:
-    import asyncio
-
     async def notebook() -> bytes:
         store.put("a", b"in a loop")
         return store.read("a")

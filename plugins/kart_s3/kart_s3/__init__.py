@@ -31,7 +31,7 @@ class S3(Plugin, settings=S3Settings):
     @hookimpl
     def kart_storages(self) -> list[Storage]:
         """Both schemes."""
-        return [Storage(scheme, open=self._open) for scheme in ("s3", "s3a")]
+        return [Storage(scheme, open=self._open, quiet=True) for scheme in ("s3", "s3a")]
 
     def _open(self, url: str) -> Store:
         from kart_s3.store import S3Store  # s3fs takes half a second to import

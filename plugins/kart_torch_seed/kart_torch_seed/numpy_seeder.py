@@ -28,6 +28,7 @@ class _Callers:
 class _NumpySeeder:
     def __init__(self) -> None:
         self._own: Any = None
+        self._spare: list[Any] = []  # to make one costs more than all else here
 
     def seed(self, value: int) -> None:
         random = library.numpy_random()
@@ -40,13 +41,15 @@ class _NumpySeeder:
         state = random.get_state(legacy=False)
         gauss = state["gauss"] if state["has_gauss"] else None
         callers = _Callers(random.get_bit_generator(), self._own, gauss)
-        self._own = random.MT19937(0)
+        self._own = self._spare.pop() if self._spare else random.MT19937(0)
         random.set_bit_generator(self._own)
         return callers
 
     def restore(self, callers: _Callers) -> None:
         random = library.numpy_random()
         random.set_bit_generator(callers.bit_generator)
+        if self._own is not None:
+            self._spare.append(self._own)
         self._own = callers.own
         if callers.gauss is not None:
             # Changing the bit generator drops the number that was kept.

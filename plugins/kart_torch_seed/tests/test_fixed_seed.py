@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import kart_core as kart
 import pytest
+
+import kart_core as kart
 
 METHODS = ["random.seed", "numpy.random.seed", "torch.random.manual_seed"]
 NUMPY_57 = [79, 86, 5, 22, 79, 98, 56, 40, 81, 37]
 TORCH_57 = [0.14460121095180511, -0.11649507284164429, 0.6928958296775818, -0.916053831577301, 0.7317505478858948]
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "fixed_seed.py"
 
 MAIN = """\
 import random
@@ -93,6 +96,16 @@ def test_five_ways_to_give_the_seed_are_one_id_one_file_and_these_numbers(folder
     assert len({json.dumps(files) for files in found.values()}) == 1
     done = python("last.py")
     assert json.loads(done.stdout) == {"random": bare(57), "numpy": NUMPY_57, "torch": TORCH_57}
+
+
+def test_the_example_prints_these_numbers(folder: Path, python: Any) -> None:
+    pytest.importorskip("torch")
+    if not EXAMPLE.exists():
+        pytest.skip("the plugin is tested without the examples of kart")
+    done = python(str(EXAMPLE))
+    assert done.returncode == 0, done.stderr
+    printed = {line.split()[0]: [json.loads(word) for word in line.split()[1:]] for line in done.stdout.splitlines()}
+    assert printed == {"random": bare(57), "numpy": NUMPY_57, "torch": TORCH_57}
 
 
 class Draw(kart.TaskOnKart[list[int]]):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import kart_core as kart
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import kart_core as kart
 
 torch: Any = pytest.importorskip("torch")
 

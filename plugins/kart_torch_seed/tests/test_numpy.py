@@ -6,9 +6,10 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-import kart_core as kart
 import numpy as np
 import pytest
+
+import kart_core as kart
 
 NUMPY_57 = [79, 86, 5, 22, 79, 98, 56, 40, 81, 37]
 

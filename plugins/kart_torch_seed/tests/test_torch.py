@@ -7,9 +7,10 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import kart_core as kart
 import numpy as np
 import pytest
+
+import kart_core as kart
 
 torch: Any = pytest.importorskip("torch")
 
@@ -215,6 +216,88 @@ def test_deterministic_algorithms_by_configuration(folder: Any, anew: Any) -> No
     assert named.unique_id != plain.unique_id
     kart.build(named)
     assert kart.record(named).seed["methods"] == ["torch.manual_seed", "torch.use_deterministic_algorithms"]
+
+
+# --- devices that come into use late
+
+
+class Late:
+    """Two devices of a kind that comes into use late, as CUDA's do; a GPU is not needed to see whose seed they get.
+
+    It has what torch has for such a kind, and torch's own generators, those of the CPU.
+    """
+
+    def __init__(self) -> None:
+        self._lazy_seed_tracker = torch._utils._LazySeedTracker()
+        self._generators = [torch.Generator(), torch.Generator()]
+        self._used = False
+        self.seed_all()
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+    def is_initialized(self) -> bool:
+        return self._used
+
+    def seed_all(self) -> None:
+        for generator in self._generators:
+            generator.seed()
+
+    def manual_seed_all(self, seed: int) -> None:
+        def seed_now() -> None:
+            for generator in self._generators:
+                generator.manual_seed(seed)
+
+        if self._used:
+            seed_now()
+        else:
+            self._lazy_seed_tracker.queue_seed_all(seed_now, [])
+
+    def get_rng_state_all(self) -> Any:
+        return [generator.get_state() for generator in self._generators]
+
+    def set_rng_state_all(self, states: Any) -> None:
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state)
+
+    def draw(self) -> list[float]:
+        if not self._used:
+            self._used = True
+            for call in self._lazy_seed_tracker.get_calls():
+                if call:
+                    call[0]()
+        return [torch.rand(1, generator=generator).item() for generator in self._generators]
+
+
+@pytest.mark.parametrize("user", ["task", "a build inside the task", "caller"])
+def test_a_device_is_the_tasks_in_the_task_and_the_callers_afterwards(anew: Any, monkeypatch: Any, user: str) -> None:
+    def late(*, seeded: bool, used: bool) -> Any:
+        device = Late()
+        monkeypatch.setattr(torch, "xpu", device)
+        if seeded:
+            device.manual_seed_all(1)
+        if used:
+            device.draw()
+        return device
+
+    def drawing() -> list[list[float]]:
+        if user != "a build inside the task":
+            return [torch.xpu.draw(), torch.xpu.draw()]
+        kart.build(Call(name="inside", function=torch.xpu.draw, fix_random_seed_value=5))
+        return [torch.xpu.draw(), torch.xpu.draw()]
+
+    used = user == "caller"
+    expected = late(seeded=True, used=used).draw()
+    device = late(seeded=True, used=used)
+    found = anew(Call(function=drawing))
+    assert device.draw() == expected, "the caller's seed, or the caller's place in its stream"
+    bare = late(seeded=False, used=True)
+    bare.manual_seed_all(57)
+    assert found == [bare.draw(), bare.draw()]
+    untouched = late(seeded=False, used=False)
+    drawn = anew(Call(function=drawing))
+    assert drawn == found
+    assert untouched.draw() not in drawn, "nobody seeded it: it has numbers of the system"
 
 
 # --- on a GPU
