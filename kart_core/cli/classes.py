@@ -130,6 +130,13 @@ def mentioned(annotation: Any) -> list[TaskClass]:
     return found
 
 
+def find_project(folder: str | None = None) -> None:
+    """Makes the modules of a folder importable, by default those of the working directory, as `python -m` does."""
+    folder = os.getcwd() if folder is None else folder
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
 def _module(name: str) -> ModuleType:
     folder, path = os.getcwd(), None
     if name.endswith(".py"):
@@ -140,8 +147,7 @@ def _module(name: str) -> ModuleType:
         name = file.removesuffix(".py")
         if not name.isidentifier():
             raise click.UsageError(f"{file} cannot be imported: rename it so that {name!r} is a Python name")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    find_project(folder)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:

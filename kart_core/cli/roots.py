@@ -67,6 +67,7 @@ def configured(
         click.UsageError: a plugin or a setting of one that does not exist.
         ConfigError: a file that cannot be read.
     """
+    classes.find_project()
     base = config.refresh()
     if files:
         # Of this run alone, and after the files that the pipeline's own module adds: they win.
