@@ -70,7 +70,7 @@ test-plugins: $(PLUGINS:%=$(VENV)-%/dev) ## the tests of each plugin, against th
 check: $(VENV)/dev $(PLUGINS:%=$(VENV)-%/dev) ## types, style, and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	for plugin in $(PLUGINS); do $(BIN)/pyright --project plugins/$$plugin --pythonpath $(VENV)-$$plugin/bin/python || exit 1; done
 	$(BIN)/mypy --strict examples
 	$(BIN)/lint-imports

@@ -126,6 +126,7 @@ class Shape:
         self.module = self.policy.namespace or module_name(cls.__module__)
         self.sections = tuple(_sections(cls))
         self.defaults: Mapping[str, Any] = _setting_defaults(cls)
+        self.all_scalars = all(slot.exact is not None for slot in self.slots)
         self.all_significant = all(slot.significant for slot in self.slots)
         root = root_of(cls)
         self.plain_output = _first_to_define(cls, "output") is root is _first_to_define(cls, "make_target")

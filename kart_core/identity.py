@@ -510,10 +510,11 @@ def cycle(tasks: Sequence[AnyTask]) -> GraphError:
 
 def holds_files(task: AnyTask) -> bool:
     """Whether a significant parameter of the task holds something whose content may change: a file."""
+    shape = shape_of(type(task))
+    if shape.all_scalars:
+        return False
     held = task.__dict__
-    pending: list[object] = [
-        held[s.name] for s in shape_of(type(task)).slots if s.significant and type(held[s.name]) not in SCALARS
-    ]
+    pending: list[object] = [held[s.name] for s in shape.slots if s.significant and type(held[s.name]) not in SCALARS]
     while pending:
         value = pending.pop()
         if hasattr(type(value), "_kart_encode"):
