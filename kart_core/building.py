@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 import attrs
 
 from kart_core import config, host
+from kart_core.completeness import record_of
 from kart_core.declaration import shape_of
 from kart_core.errors import BuildError, MissingDataError, ParameterError, PluginError, said
 from kart_core.execution.behind import Behind
@@ -350,10 +351,15 @@ def execute(*tasks: AnyTask, listen: Sequence[Callable[[Event], None]] = (), **s
 
     Raises:
         KartError: the tasks cannot be planned.
+        CorruptResultError: the record of a root that is reused cannot be read.
     """
     session = Session(tasks, Settings.of(settings), listen)
     with session.open():
-        return session.execute()
+        report = session.execute()
+        for node in report.plan.roots:
+            if node.action == "reuse":
+                record_of(node.task)  # nobody loads the result here: that its record is whole must be asked
+        return report
 
 
 def plan(*tasks: AnyTask, **settings: Any) -> Plan:
