@@ -222,6 +222,8 @@ class Client:
     ) -> aiohttp.ClientResponse:
         filesystem = self._filesystem
         session = await filesystem._set_session()
+        # aiohttp would make a request again, unseen, where a connection that had been kept open broke.
+        session._retry_connection = False
         # The names of objects are encoded already, and may hold what looks like an encoding.
         address = URL(url, encoded=True).update_query(filesystem._get_params(query))
         size = sum(len(piece) for piece in content or ())

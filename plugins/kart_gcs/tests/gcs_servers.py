@@ -364,6 +364,9 @@ def guarded(port: int, upstream: str) -> Iterator[Guard]:
             parsed = urllib.parse.urlsplit(self.path)
             query = dict(urllib.parse.parse_qsl(parsed.query, keep_blank_values=True))
             body = self.body()
+            if len(body) < int(self.headers.get("Content-Length") or 0):  # the client went away
+                self.close_connection = True
+                return
             request = Request(self.command, parsed.path, query, dict(self.headers.items()), len(body))
             guard.requests.append(request)
             if guard.delay:

@@ -52,7 +52,10 @@ def test_a_hundred_results_do_not_wait_for_each_other(far: str, proxy: Proxy) ->
     begun = time.monotonic()
     assert kart.build(many.Root(leaves=100)) == sum(range(100))
     assert time.monotonic() - begun < 0.05 * 300 / 2, "each request waits 0.05 s, and there are 300"
-    assert proxy.counted() == {"LIST": 1, "HEAD": 1, "PUT": 203, "GET": 101}
+    counts = proxy.counted()
+    assert (counts["PUT"], counts["HEAD"]) == (2 * 101 + 1, 1)
+    assert counts["GET"] <= 102
+    assert counts["LIST"] <= 2
 
 
 def test_what_depends_on_a_result_runs_when_it_is_stored(far: str, proxy: Proxy, seaweed: Server) -> None:
