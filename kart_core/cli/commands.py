@@ -58,10 +58,10 @@ def kart_core(ctx: click.Context) -> int | None:
 
     \b
     Examples:
-      kart-core run pipeline:Total --n 5        run what is missing for a task's result
-      kart-core plan pipeline:Total             show what would run, and why; run nothing
-      kart-core show pipeline:Total             show how its stored result was made
-      kart-core COMMAND --help                  explain a command
+      kart-core run pipeline:Total --Numbers-n 5   run what is missing for a task's result
+      kart-core plan pipeline:Total                show what would run, and why; run nothing
+      kart-core show pipeline:Total                show how its stored result was made
+      kart-core COMMAND --help                     explain a command
     """  # noqa: D301 - click reads the backspace
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
@@ -94,7 +94,7 @@ def run_command(ctx: click.Context, **options: Any) -> int:
     \b
     Examples:
       kart-core run pipeline:Total
-      kart-core run pipeline:Total --n 5 --Numbers-n 20
+      kart-core run pipeline:Total --Numbers-n 20
       kart-core run pipeline:Total --workspace-directory s3://bucket/results --rerun
       kart-core run pipeline:Train pipeline:Report --Train-layers '[64, 32]'
 

@@ -101,6 +101,10 @@ class Options:
         raise Unknown(f"no such option: {option}{self._hint(option)}")
 
     def _hint(self, option: str) -> str:
+        name = option.lstrip("-").replace("-", "_")
+        upstream = [f"--{cls.__name__}{option[1:]}" for cls in self._reachable if name in parameters(cls)]
+        if upstream and option.startswith("--"):
+            return f"; did you mean {' or '.join(dict.fromkeys(upstream))}?"
         known = [*self._own]
         known += ["--" + name.replace("_", "-") for cls in self.roots for name in parameters(cls)]
         known += ["--" + name.replace("_", "-") for name in SETTINGS]
