@@ -153,7 +153,11 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
         held["_kart_insignificant"] = True
     if children:
         held["_kart_children"] = tuple(children)
-        plain = plain and all(c._kart_identity == c._kart_digest and not c._kart_insignificant for c in children)
+        if plain:
+            for child in children:
+                if child._kart_identity != child._kart_digest or child._kart_insignificant:
+                    plain = False
+                    break
     parts.append(suffix)
     digest = blake2b(b"".join(parts + hidden if hidden else parts), digest_size=16).digest()
     held["_kart_digest"] = digest

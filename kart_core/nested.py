@@ -21,7 +21,8 @@ def is_named_tuple(value: object) -> TypeGuard[NamedTuple]:
 
 def is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
     """Whether a value is an iterator, as generators are."""
-    return isinstance(value, Iterator)
+    # Not by isinstance with the abstract class: this is asked of every value that is dumped.
+    return hasattr(type(value), "__next__") and hasattr(type(value), "__iter__")
 
 
 def is_tasks(value: object) -> TypeGuard[tuple[TaskOnKart[Any], ...]]:

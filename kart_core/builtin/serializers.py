@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterator, Mapping
 from types import GeneratorType
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from kart_core.frozen import FrozenDict, FrozenList
 from kart_core.plugin import Serializer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["RECORDS", "Parts"]
 
@@ -49,7 +51,7 @@ def _is_lazy(value: object) -> bool:
     # Iterators of Python's own alone: an object of another class, a reader or a data loader, may be a
     # value in its own right that merely happens to be iterated.
     kind = type(value)
-    return kind is GeneratorType or (kind.__module__ in ("builtins", "itertools") and isinstance(value, Iterator))
+    return kind is GeneratorType or (hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools"))
 
 
 def _dump_parts(values: Iterator[object], file: BinaryIO) -> None:
