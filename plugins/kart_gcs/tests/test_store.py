@@ -19,14 +19,14 @@ from kart_core.testing.stores import StoreContract
 
 @pytest.fixture
 def store(bucket: Any) -> Store:
-    return Gcs().open(f"gs://{bucket.name}/work/space")
+    return Gcs().open(f"gs://{bucket.name}/a/space")
 
 
 class TestStore(StoreContract):
     @pytest.fixture
     def store(self, bucket: Any) -> Store:
         self.bucket = bucket
-        return Gcs().open(f"gs://{bucket.name}/work/space")
+        return Gcs().open(f"gs://{bucket.name}/a/space")
 
     def plant(self, path: str, data: bytes) -> None:
         self.bucket.put(f"work/space/{path}", data)
