@@ -29,10 +29,10 @@ class TestStore(StoreContract):
         return Gcs().open(f"gs://{bucket.name}/a/space")
 
     def plant(self, path: str, data: bytes) -> None:
-        self.bucket.put(f"work/space/{path}", data)
+        self.bucket.put(f"a/space/{path}", data)
 
     def found(self, path: str) -> bytes | None:
-        return self.bucket.get(f"work/space/{path}")
+        return self.bucket.get(f"a/space/{path}")
 
 
 CUT = b"before\n--==0==--\nafter"
@@ -46,7 +46,7 @@ def test_every_content_comes_back_whole(store: Store, bucket: Any, content: byte
     (tmp_path / "source").write_bytes(content)
     store.put_file("file", str(tmp_path / "source"))
     for path in ("put", "created", "file"):
-        assert bucket.get(f"work/space/{path}") == content
+        assert bucket.get(f"a/space/{path}") == content
         assert store.read(path) == content
         with store.open(path) as file:
             assert file.read() == content
@@ -61,13 +61,13 @@ def test_every_content_comes_back_whole(store: Store, bucket: Any, content: byte
 )
 def test_odd_names_work(store: Store, bucket: Any, path: str) -> None:
     store.put(path, b"odd")
-    assert bucket.get(f"work/space/{path}") == b"odd"
+    assert bucket.get(f"a/space/{path}") == b"odd"
     assert store.read(path) == b"odd"
     assert [name for name, _ in store.list("")] == [path]
     assert store.stat_many([path]) == [store.stat(path)]
     assert store.create(path, b"") is False
     assert store.remove(path) is True
-    assert bucket.get(f"work/space/{path}") is None
+    assert bucket.get(f"a/space/{path}") is None
 
 
 def test_the_whole_bucket_may_be_the_workspace(bucket: Any) -> None:
@@ -81,7 +81,7 @@ def test_the_whole_bucket_may_be_the_workspace(bucket: Any) -> None:
 
 def test_more_than_a_page_is_listed(store: Store, bucket: Any, guard: Any) -> None:
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda i: bucket.put(f"work/space/f/{i:05}", b"%d" % i), range(2100)))
+        list(pool.map(lambda i: bucket.put(f"a/space/f/{i:05}", b"%d" % i), range(2100)))
     guard.requests.clear()
     listed = dict(store.list("f"))
     assert guard.kinds() == {"LIST": 3}
@@ -233,16 +233,16 @@ def test_what_passes_is_tried_again(store: Any, bucket: Any, guard: Any, what: A
     assert store.stat("a").size == 5
     assert sorted(path for path, _ in store.list("")) == ["a", "before"]
     assert store.remove("a") is True
-    assert bucket.get("work/space/a") is None
+    assert bucket.get("a/space/a") is None
 
 
 def test_a_lost_answer_of_a_creation_is_still_a_creation(store: Any, bucket: Any, guard: Any) -> None:
     guard.rule = once("PUT", what="lose", times=2)
     assert store.create("a", b"mine") is True
-    assert bucket.get("work/space/a") == b"mine"
+    assert bucket.get("a/space/a") == b"mine"
     guard.rule = once("PUT", what="lose")
     assert store.create("a", b"yours") is False
-    assert bucket.get("work/space/a") == b"mine"
+    assert bucket.get("a/space/a") == b"mine"
 
 
 def test_a_lost_answer_of_a_replacement_is_still_a_replacement(store: Any, bucket: Any, guard: Any) -> None:
@@ -250,7 +250,7 @@ def test_a_lost_answer_of_a_replacement_is_still_a_replacement(store: Any, bucke
     guard.rule = once("PUT", what="lose")
     new = store.replace("a", b"2", store.stat("a").mark)
     assert new == store.stat("a").mark
-    assert bucket.get("work/space/a") == b"2"
+    assert bucket.get("a/space/a") == b"2"
 
 
 @pytest.mark.parametrize("what", ["reset", "lose", "half", BUSY])
@@ -259,7 +259,7 @@ def test_a_large_upload_goes_on_where_it_broke(store: Any, bucket: Any, guard: A
     (tmp_path / "large").write_bytes(content)
     guard.rule = once("PART", what=what, times=2)
     store.put_file("large", str(tmp_path / "large"))
-    assert zlib.crc32(bucket.get("work/space/large")) == zlib.crc32(content)
+    assert zlib.crc32(bucket.get("a/space/large")) == zlib.crc32(content)
     sent = sum(request.size for request in guard.requests if request.kind == "PART")
     assert sent <= len(content) + (48 << 20)
     with store.open("large") as file:
@@ -279,7 +279,7 @@ def test_a_large_upload_that_fails_is_aborted_and_leaves_what_was_there(
     with pytest.raises(OSError, match="no more"):
         store.put_file("large", str(tmp_path / "large"))
     assert guard.kinds()["ABORT"] == 1
-    assert bucket.get("work/space/large") == b"before"
+    assert bucket.get("a/space/large") == b"before"
     assert (tmp_path / "large").exists()
 
 
@@ -287,7 +287,7 @@ def test_the_rest_of_a_content_that_was_replaced_is_not_read(store: Any, bucket:
     store.put("a", b"a" * (3 << 20))
     mark = store.stat("a").mark
     store.put("a", b"b" * (3 << 20))
-    asked = asyncio.run_coroutine_threadsafe(store.get("work/space/a", 1 << 20, mark), store._here().loop)
+    asked = asyncio.run_coroutine_threadsafe(store.get("a/space/a", 1 << 20, mark), store._here().loop)
     assert store.fault(asked.exception(10)).kind == "unmet"
 
 
@@ -363,7 +363,7 @@ def test_threads_share_a_store(store: Any, bucket: Any) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(work, range(160)))
-    assert len(bucket.names("work/space/t/")) == 160
+    assert len(bucket.names("a/space/t/")) == 160
 
 
 def test_a_store_works_inside_a_running_event_loop(store: Any) -> None:
