@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import xxhash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from kart_core.plugin import Store
 
@@ -279,9 +279,3 @@ def _compare(size: int, digest: str, found_size: int, found_digest: str) -> None
         raise Mismatch(f"{found_size} bytes instead of {size}")
     if found_digest != digest:
         raise Mismatch(f"digest {found_digest} instead of {digest}")
-
-
-def stream(parts: Callable[[BinaryIO], Iterator[Any]], file: BinaryIO) -> Iterator[Any]:
-    """The parts of a content one at a time; the file is closed at the end."""
-    with file:
-        yield from parts(file)

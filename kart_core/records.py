@@ -93,7 +93,7 @@ class Record:
     started: float
     """Seconds since the epoch."""
     seconds: float
-    """How long the attempt took, its writes included."""
+    """How long the attempt took, until its outputs were in place."""
     host: str
     versions: Mapping[str, str]
     """``python`` and ``kart_core``."""
