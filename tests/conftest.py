@@ -18,6 +18,18 @@ import pytest
 
 from kart_core import config
 from kart_core.cli import main
+from tests.traces import IN_PROCESSES
+
+_EXECUTION = ("KART_EXECUTOR", "KART_WORKERS")
+"""With these set, tests that do not say where their tasks run are run elsewhere: see `test_parallel_as_inline`."""
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Passes over what is about one process where tasks run in others."""
+    for item in items if IN_PROCESSES else ():
+        marker = item.get_closest_marker("inline")
+        if marker is not None:
+            item.add_marker(pytest.mark.skip(reason=f"inline only: {marker.kwargs['reason']}"))
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +149,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name in [name for name in os.environ if name.startswith("KART_")]:
+    for name in [name for name in os.environ if name.startswith("KART_") and name not in _EXECUTION]:
         monkeypatch.delenv(name)
     modules = set(sys.modules)
     config.load_default()

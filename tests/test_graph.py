@@ -17,24 +17,23 @@ import pytest
 
 import kart_core as kart
 from kart_core.building import execute
+from kart_core.plugin import Event
+from tests.traces import IN_PROCESSES, note, noted
 
 pytestmark = pytest.mark.usefixtures("project")
 
 DEEP = 20_000
 
-asked: Counter[kart.TaskOnKart[Any]] = Counter()
-"""How often `requires()` of each task was called."""
 
-
-@pytest.fixture(autouse=True)
-def nothing_asked() -> None:
-    asked.clear()
+def asked() -> set[int]:
+    """How often `requires()` of a task was called, in any process; each of the numbers once."""
+    return set(Counter(noted()).values())
 
 
 @pytest.fixture
 def memory(tmp_path: Path) -> str:
-    """A new workspace in memory, which is quicker than a disk where there are many tasks."""
-    return f"memory://{tmp_path.name}"
+    """A new workspace in memory, which is quicker than a disk where there are many tasks; other processes see none."""
+    return str(tmp_path / "workspace") if IN_PROCESSES else f"memory://{tmp_path.name}"
 
 
 def calls(work: Callable[[], object]) -> int:
@@ -68,7 +67,7 @@ class AskedLink(kart.TaskOnKart[int]):
     i: int
 
     def requires(self) -> AskedLink | None:
-        asked[self] += 1
+        note(self)
         return AskedLink(i=self.i - 1) if self.i > 1 else None
 
     def run(self) -> int:
@@ -88,7 +87,7 @@ class AskedFibonacci(kart.TaskOnKart[int]):
     i: int
 
     def requires(self) -> list[AskedFibonacci]:
-        asked[self] += 1
+        note(self)
         return [AskedFibonacci(i=self.i - 1), AskedFibonacci(i=self.i - 2)] if self.i > 1 else []
 
     def run(self) -> int:
@@ -109,7 +108,7 @@ class AskedCell(kart.TaskOnKart[int]):
     i: int
 
     def requires(self) -> tuple[AskedCell, ...]:
-        asked[self] += 1
+        note(self)
         return tuple(AskedCell(layer=self.layer - 1, i=i) for i in range(20)) if self.layer else ()
 
     def run(self) -> int:
@@ -134,7 +133,7 @@ class AskedRoot(kart.TaskOnKart[int]):
     n: int
 
     def requires(self) -> list[Leaf]:
-        asked[self] += 1
+        note(self)
         return [Leaf(i=i) for i in range(self.n)]
 
     def run(self) -> int:
@@ -217,7 +216,8 @@ def test_what_runs_before_what_is_found_in_time_linear_in_the_edges(
         return calls(lambda: execute(make(size), workspace_directory=f"{memory}/{where}"))
 
     half = run(size // 2, "half")
-    assert run(size, "whole") < 2.2 * half
+    # How often results of other processes come in together depends on the moment; quadratic would be four times.
+    assert run(size, "whole") < (3 if IN_PROCESSES else 2.2) * half
 
 
 @each_graph
@@ -227,18 +227,23 @@ def test_requires_is_called_once_for_each_task(
     top = make(size)
     kart.plan(top, workspace_directory=memory)
     kart.plan(top, workspace_directory=memory)
-    assert set(asked.values()) <= {1}
+    assert asked() <= {1}
 
 
-@pytest.mark.parametrize("top", [AskedFibonacci(i=60), AskedCell(layer=4, i=0), AskedRoot(n=50)], ids=repr)
-def test_requires_is_called_once_in_the_life_of_a_task(top: kart.TaskOnKart[Any]) -> None:
-    assert not asked, "making a task asks nothing"
+@pytest.mark.parametrize(
+    "make",
+    [lambda: AskedFibonacci(i=60), lambda: AskedCell(layer=4, i=0), lambda: AskedRoot(n=50)],
+    ids=["i-1 and i-2", "a lattice", "a fan"],
+)
+def test_requires_is_called_once_in_the_life_of_a_task(make: Callable[[], kart.TaskOnKart[Any]]) -> None:
+    top = make()
+    assert not asked(), "making a task asks nothing"
     kart.plan(top)
     first = kart.build(top)
     assert kart.build(top, rerun=True) == first
     assert top.complete()
     top.load()
-    assert set(asked.values()) == {1}
+    assert asked() == {1}
 
 
 def test_a_chain_of_20000_runs_and_is_reused(memory: str) -> None:
@@ -250,7 +255,7 @@ def test_a_chain_of_20000_runs_and_is_reused(memory: str) -> None:
 
 def test_a_chain_of_20000_by_requires_runs(memory: str) -> None:
     assert kart.build(AskedLink(i=DEEP), workspace_directory=memory) == DEEP
-    assert set(asked.values()) == {1}
+    assert asked() == {1}
 
 
 def test_a_graph_with_more_paths_than_atoms_runs_each_task_once() -> None:
@@ -259,8 +264,9 @@ def test_a_graph_with_more_paths_than_atoms_runs_each_task_once() -> None:
     assert kart.build(fibonacci(500)) == kart.build(AskedFibonacci(i=500)) > 10**100
 
 
-@pytest.mark.parametrize("top", [lattice(50), AskedCell(layer=50, i=0)], ids=["fields", "requires"])
-def test_a_lattice_runs_each_task_once(top: kart.TaskOnKart[int]) -> None:
+@pytest.mark.parametrize("make", [lattice, lambda layers: AskedCell(layer=layers, i=0)], ids=["fields", "requires"])
+def test_a_lattice_runs_each_task_once(make: Callable[[int], kart.TaskOnKart[int]]) -> None:
+    top = make(50)
     report = execute(top)
     assert len(report.ran) == len(set(report.ran)) == 1001
     assert kart.build(top) == 19 * 50
@@ -306,8 +312,11 @@ def test_a_task_of_a_deep_graph_prints_as_one_short_line() -> None:
     assert repr(chain(DEEP)) == "Link(i=20000, before=Link(…))"
 
 
-@pytest.mark.parametrize("top", [chain(DEEP), fibonacci(500), lattice(50)], ids=["chain", "fibonacci", "lattice"])
-def test_a_task_of_a_deep_graph_is_pickled_and_copied(top: kart.TaskOnKart[int]) -> None:
+@pytest.mark.parametrize(
+    ("make", "size"), [(chain, DEEP), (fibonacci, 500), (lattice, 50)], ids=["chain", "fibonacci", "lattice"]
+)
+def test_a_task_of_a_deep_graph_is_pickled_and_copied(make: Callable[[int], kart.TaskOnKart[int]], size: int) -> None:
+    top = make(size)
     data = pickle.dumps(top)
     again = pickle.loads(data)
     assert again == top == copy.deepcopy(top)
@@ -574,8 +583,14 @@ def test_each_task_runs_after_those_that_it_requires() -> None:
 
 
 def test_of_two_tasks_that_could_run_the_one_of_higher_priority_runs_first() -> None:
-    report = execute(Mixed(tasks=(Leaf(i=1), Urgent(i=2), Leaf(i=3))))
-    assert report.ran == [Urgent(i=2), Leaf(i=1), Leaf(i=3)]
+    started: list[str | None] = []
+
+    def listen(event: Event) -> None:
+        if event.kind == "task_started":
+            started.append(event.unique_id)
+
+    execute(Mixed(tasks=(Leaf(i=1), Urgent(i=2), Leaf(i=3))), listen=[listen])
+    assert started == [task.unique_id for task in (Urgent(i=2), Leaf(i=1), Leaf(i=3))]
 
 
 def test_several_roots_share_what_they_require() -> None:
