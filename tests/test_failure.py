@@ -13,7 +13,7 @@ import threading
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,17 +21,15 @@ import pytest
 import kart_core as kart
 from kart_core.building import execute
 from kart_core.plugin import Event
-from tests.conftest import Project
+from tests.traces import IN_PROCESSES, note, noted, notes
+
+if TYPE_CHECKING:
+    from tests.conftest import Project  # a worker that imports this module has no use for it
 
 pytestmark = pytest.mark.usefixtures("project")
 
-ran: list[str] = []
-"""What ran, in its order."""
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> None:
-    ran.clear()
+MANY = 10 if IN_PROCESSES else 100
+"""How often something is built that must leave nothing behind; where processes are started each time, fewer."""
 
 
 class Fine(kart.TaskOnKart[str]):
@@ -39,7 +37,7 @@ class Fine(kart.TaskOnKart[str]):
     after: kart.TaskOnKart[Any] | None = None
 
     def run(self) -> str:
-        ran.append(self.name)
+        note(self.name)
         return self.name
 
 
@@ -47,7 +45,7 @@ class Broken(kart.TaskOnKart[int]):
     kind: str = "ValueError"
 
     def run(self) -> int:
-        ran.append("broken")
+        note("broken")
         raise {"ValueError": ValueError, "KeyError": KeyError, "SystemExit": SystemExit}[self.kind]("the reason")
 
 
@@ -55,7 +53,7 @@ class Silent(kart.TaskOnKart[int]):
     """A task that forgets to return or dump."""
 
     def run(self) -> None:
-        ran.append("silent")
+        note("silent")
 
 
 class Half(kart.TaskOnKart[Any]):
@@ -101,14 +99,14 @@ def test_a_task_that_writes_nothing_fails_itself_by_name() -> None:
 
 def test_a_task_that_writes_nothing_fails_before_what_requires_it_runs() -> None:
     failures(Fine(after=Silent()))
-    assert ran == ["silent"]
+    assert noted() == ["silent"]
 
 
 def test_a_task_that_writes_nothing_is_not_complete_and_fails_again() -> None:
     failures(Silent())
     assert not Silent().complete()
     failures(Silent())
-    assert ran == ["silent", "silent"]
+    assert noted() == ["silent", "silent"]
 
 
 def test_a_task_that_writes_not_all_its_outputs_fails_and_names_those_that_lack() -> None:
@@ -151,7 +149,7 @@ def test_none_that_is_dumped_is_a_result() -> None:
 
 def test_other_branches_go_on() -> None:
     report = execute(Bundle(tasks=(Fine(name="a"), Broken(), Fine(name="b", after=Broken()), Fine(name="c"))))
-    assert sorted(ran) == ["a", "broken", "c"]
+    assert sorted(noted()) == ["a", "broken", "c"]
     assert list(report.failures) == [Broken()]
     assert report.blocked == [Fine(name="b", after=Broken())]
     assert report.exit_code == 40
@@ -160,9 +158,9 @@ def test_other_branches_go_on() -> None:
 def test_what_went_well_beside_a_failure_is_reused() -> None:
     bundle = Bundle(tasks=(Fine(name="a"), Broken(), Fine(name="c")))
     failures(bundle)
-    ran.clear()
+    assert sorted(noted()) == ["a", "broken", "c"]
     failures(bundle)
-    assert ran == ["broken"]
+    assert noted() == ["broken"]
 
 
 def test_what_depends_on_a_failure_is_blocked_all_the_way_up() -> None:
@@ -171,7 +169,7 @@ def test_what_depends_on_a_failure_is_blocked_all_the_way_up() -> None:
         top = Fine(name=str(i), after=top)
     report = execute(top)
     assert len(report.blocked) == 5
-    assert ran == ["broken"]
+    assert noted() == ["broken"]
     assert "5 more" in str(report.error())
 
 
@@ -208,7 +206,7 @@ def test_the_message_holds_the_task_and_its_exception() -> None:
 def test_a_task_that_exits_the_process_has_failed() -> None:
     error = failures(Bundle(tasks=(Broken(kind="SystemExit"), Fine())))
     assert isinstance(error.failures[Broken(kind="SystemExit")], SystemExit)
-    assert ran == ["broken", "fine"]
+    assert sorted(noted()) == ["broken", "fine"]
 
 
 def test_a_failure_is_in_the_journal_of_the_run() -> None:
@@ -233,14 +231,17 @@ def test_a_failure_whose_message_is_no_text_is_reported_like_any_other() -> None
 # --- what was stored
 
 
+WORD = Path("word.txt")
+
+
 class Unsure(kart.TaskOnKart[str]):
-    """Fails after it has dumped, when it is told to."""
+    """Fails after it has dumped, when a file of the working directory tells it to."""
 
     def output(self) -> list[Any]:
         return [self.make_target("small.txt"), self.make_target("large.txt")]
 
     def run(self) -> None:
-        word = os.environ.get("WORD", "old")
+        word = WORD.read_text() if WORD.exists() else "old"
         self.dump(word, "0")
         self.dump(word * (1 << 20), "1")
         if word == "fail":
@@ -252,10 +253,10 @@ class Unsure(kart.TaskOnKart[str]):
 
 
 @pytest.mark.parametrize("word", ["fail", "log"])
-def test_a_rerun_that_fails_leaves_the_old_result_as_it_was(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rerun_that_fails_leaves_the_old_result_as_it_was(word: str) -> None:
     kart.build(Unsure())
     before = {path: Path("resources", path).read_bytes() for path in stored()}
-    monkeypatch.setenv("WORD", word)
+    WORD.write_text(word)
     failures(Unsure(), rerun=True)
     assert {path: Path("resources", path).read_bytes() for path in stored()} == before
     assert Unsure().complete()
@@ -263,16 +264,17 @@ def test_a_rerun_that_fails_leaves_the_old_result_as_it_was(word: str, monkeypat
 
 
 @pytest.mark.parametrize("word", ["fail", "log"])
-def test_a_failed_task_leaves_no_file(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORD", word)
+def test_a_failed_task_leaves_no_file(word: str) -> None:
+    WORD.write_text(word)
     failures(Unsure())
     assert stored() == []
 
 
-def test_an_interrupted_build_says_so_and_keeps_the_old_result(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.inline(reason="the interruption comes while a task runs in the process that builds")
+def test_an_interrupted_build_says_so_and_keeps_the_old_result() -> None:
     kart.build(Unsure())
     before = stored()
-    monkeypatch.setenv("WORD", "interrupt")
+    WORD.write_text("interrupt")
     with pytest.raises(KeyboardInterrupt):
         kart.build(Unsure(), rerun=True)
     assert stored() == before
@@ -289,18 +291,17 @@ class Flaky(kart.TaskOnKart[int], retries=2):
     fails: int
 
     def run(self) -> int:
-        ran.append("try")
-        if len(ran) <= self.fails:
+        note("try")
+        if len(notes()) <= self.fails:
             raise OSError("not yet")
         return random.randint(0, 10**9)
 
 
 def test_a_failed_run_is_tried_again_as_often_as_retries_says() -> None:
     kart.build(Flaky(fails=2))
-    assert len(ran) == 3
-    ran.clear()
+    assert len(noted()) == 3
     assert isinstance(failures(Flaky(fails=3)).failures[Flaky(fails=3)], OSError)
-    assert len(ran) == 3
+    assert len(noted()) == 3
 
 
 def test_a_retry_draws_the_same_numbers() -> None:
@@ -324,7 +325,7 @@ def test_missing_external_data_is_exit_code_20() -> None:
 def test_missing_external_data_is_an_error_also_where_no_value_is_asked_for(task: kart.TaskOnKart[Any]) -> None:
     error = failures(task, return_value=False)
     assert list(error.failures) == [Absent()]
-    assert ran == []
+    assert noted() == []
 
 
 def test_missing_data_beside_a_failure_is_exit_code_40() -> None:
@@ -333,7 +334,7 @@ def test_missing_data_beside_a_failure_is_exit_code_40() -> None:
 
 def test_other_branches_go_on_beside_missing_data() -> None:
     failures(Bundle(tasks=(Absent(), Fine())))
-    assert ran == ["fine"]
+    assert noted() == ["fine"]
 
 
 def test_external_data_is_found_when_it_is_put_there() -> None:
@@ -436,10 +437,10 @@ def test_logging_warnings_handlers_and_generators_are_as_they_were_after_a_build
 
 
 @pytest.mark.filterwarnings("ignore:a warning")
-def test_logging_warnings_handlers_and_generators_are_as_they_were_after_a_hundred_builds() -> None:
+def test_logging_warnings_handlers_and_generators_are_as_they_were_after_many_builds() -> None:
     kart.build(Noisy(i=1))
     before, files = surroundings(), open_files()
-    for i in range(100):
+    for i in range(MANY):
         execute(Noisy(i=i), Fine(after=Absent()), rerun=True)
     assert surroundings() == before
     assert open_files() <= files
@@ -450,7 +451,7 @@ def test_event_handlers_hear_their_own_build_alone() -> None:
     execute(Fine(name="heard"), listen=[heard.append])
     before = len(heard)
     assert before > 0
-    for i in range(100):
+    for i in range(MANY):
         execute(Fine(name=f"unheard {i}"))
     assert len(heard) == before
 
@@ -471,12 +472,13 @@ def test_the_event_handlers_of_a_build_are_told_once_of_each_step_and_gone_after
     assert Listening.heard == ["run_started", "task_started", "task_finished", "run_finished"] * 3
 
 
-def test_a_listener_that_fails_does_not_fail_the_build() -> None:
-    class Failing(kart.Plugin):
-        @kart.hookimpl
-        def kart_event(self, event: Event) -> None:
-            raise RuntimeError("listener")
+class Failing(kart.Plugin):
+    @kart.hookimpl
+    def kart_event(self, event: Event) -> None:
+        raise RuntimeError("listener")
 
+
+def test_a_listener_that_fails_does_not_fail_the_build() -> None:
     assert kart.build(Fine(), plugins=[Failing]) == "fine"
 
 
@@ -513,10 +515,17 @@ def test_a_log_line_of_a_task_is_not_visible_where_nobody_configured_it(project:
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
+@pytest.mark.filterwarnings("ignore:a warning")
 def test_a_log_line_of_a_task_goes_where_the_users_handlers_send_it(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="noisy"), pytest.warns(UserWarning, match="a warning"):
+    with caplog.at_level(logging.INFO, logger="noisy"):
         kart.build(Noisy(i=1))
     assert [record.message for record in caplog.records if record.name == "noisy"] == ["info of 1"]
+
+
+@pytest.mark.inline(reason="a warning goes where the filters of the process in which it is raised send it")
+def test_a_warning_of_a_task_goes_where_the_users_filters_send_it() -> None:
+    with pytest.warns(UserWarning, match="a warning"):
+        kart.build(Noisy(i=1))
 
 
 class Unspeakable(Exception):
@@ -553,4 +562,4 @@ def test_a_setting_of_a_run_that_is_wrong_is_refused_before_anything_runs(wrong:
     for run in (kart.build, kart.plan, execute):
         with pytest.raises(kart.ParameterError, match=says):
             run(Fine(), **wrong)  # type: ignore[operator]
-    assert ran == []
+    assert noted() == []
