@@ -10,22 +10,16 @@ import pytest
 
 import kart_core as kart
 from kart_core.building import execute
+from tests.traces import note, noted
 
 pytestmark = pytest.mark.usefixtures("project")
-
-ran: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_ran() -> None:
-    ran.clear()
 
 
 class Leaf(kart.TaskOnKart[int]):
     i: int
 
     def run(self) -> int:
-        ran.append(f"leaf {self.i}")
+        note(f"leaf {self.i}")
         return self.i
 
 
@@ -47,7 +41,7 @@ class Asks(kart.TaskOnKart[Any]):
     kind: str
 
     def run(self) -> Any:
-        ran.append("asks")
+        note("asks")
         kinds: dict[str, Any] = {
             "a task": Leaf(i=1),
             "a list": [Leaf(i=1), Leaf(i=2)],
@@ -79,9 +73,9 @@ def test_the_values_of_the_tasks_that_are_yielded_are_sent_back(kind: str, value
 
 def test_what_is_yielded_is_stored_like_any_result_and_reused() -> None:
     kart.build(Leaf(i=1))
-    assert ran == ["leaf 1"]
+    assert noted() == ["leaf 1"]
     kart.build(Asks(kind="a list"))
-    assert ran == ["leaf 1", "asks", "leaf 2"]
+    assert noted() == ["asks", "leaf 2"]
     assert Leaf(i=2).complete()
     assert execute(Asks(kind="a list")).ran == []
 
@@ -98,7 +92,7 @@ class Steps(kart.TaskOnKart[int]):
 
 def test_a_run_may_ask_for_the_next_task_by_the_value_of_the_last() -> None:
     assert kart.build(Steps()) == 64
-    assert ran == [f"leaf {i}" for i in (1, 2, 4, 8, 16, 32)]
+    assert noted() == [f"leaf {i}" for i in (1, 2, 4, 8, 16, 32)]
 
 
 def test_the_record_names_what_was_asked_for_and_read() -> None:
@@ -182,9 +176,9 @@ def test_settings_of_the_run_hold_for_what_is_yielded() -> None:
 
 def test_a_rerun_of_the_root_reruns_nothing_of_what_it_yields() -> None:
     kart.build(Asks(kind="a list"))
-    ran.clear()
+    noted()
     kart.build(Asks(kind="a list"), rerun=True)
-    assert ran == ["asks"]
+    assert noted() == ["asks"]
 
 
 # --- failures
@@ -244,10 +238,10 @@ def test_what_a_run_opened_is_closed_when_what_it_yielded_fails() -> None:
             try:
                 yield Fails()
             finally:
-                ran.append("closed")
+                note("closed")
 
     held = execute(Opens())
-    assert ran == ["closed"]
+    assert noted() == ["closed"]
     assert held.failures
 
 
