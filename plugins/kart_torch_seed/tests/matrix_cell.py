@@ -251,12 +251,12 @@ CIRCUMSTANCES: Mapping[str, Callable[[Build, Sequence[Draws]], None]] = {
 }
 
 
-def main(circumstance: str, executor: str) -> None:
-    """Builds the pipeline and prints each source's id and digest, and the versions of the column."""
+def main(circumstance: str, executor: Mapping[str, Any]) -> None:
+    """Builds the pipeline as `executor` tells a build, and prints each source's id and digest, and the versions."""
     todo = tasks(names())
 
     def build(*some: kart.TaskOnKart[Any]) -> object:
-        return kart.build(*some, executor=executor)
+        return kart.build(*some, **executor)
 
     CIRCUMSTANCES[circumstance](build, todo)
     import numpy

@@ -1,7 +1,7 @@
 """The reproducibility matrix: one pipeline, the same digests in every cell, written into docs/reproducibility.md.
 
-A row is a circumstance of ``matrix_cell.py``; a column is a Python and an executor. For another
-executor add its name to `EXECUTORS`, for another circumstance a function to ``CIRCUMSTANCES``.
+A row is a circumstance of ``matrix_cell.py``, a column is a Python, and each cell is had by every executor. For another
+executor add it to `EXECUTORS`, for another circumstance a function to ``CIRCUMSTANCES``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ import pytest
 import kart_core
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-EXECUTORS = ("inline",)
+INLINE = "inline"
+EXECUTORS: Mapping[str, Mapping[str, Any]] = {
+    INLINE: {"executor": "inline"},
+    "2 processes": {"executor": "processes", "workers": 2},
+    "4 processes": {"executor": "processes", "workers": 4},
+}
+"""What a build is told, by the name of the executor on the page."""
 
 NEEDED = ("attrs", "numpy", "pluggy", "tomli", "typing_extensions", "xxhash")
 """What kart and the plugin import in a cell."""
@@ -69,7 +75,7 @@ ROWS = circumstances()
 
 @dataclass(frozen=True)
 class Column:
-    """A Python and an executor."""
+    """A Python and one of `EXECUTORS`."""
 
     python: str
     executor: str
@@ -186,7 +192,7 @@ class Cells:
         (folder / "kart.toml").write_text("\n".join([f"[plugins]\nload = {json.dumps(load)}", *settings]))
         path = os.pathsep.join([str(HERE), *needed.values(), *sources])
         done = subprocess.run(
-            [python, "-c", f"import matrix_cell; matrix_cell.main({row!r}, {column.executor!r})"],
+            [python, "-c", f"import matrix_cell; matrix_cell.main({row!r}, {EXECUTORS[column.executor]!r})"],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
@@ -207,10 +213,10 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Cells:
 
 def reference(cells: Cells, column: Column, source: str) -> str:
     """The id and digest with which a cell's are compared: torch promises nothing between its releases, so its own."""
-    own = cells(FIRST, column)
+    own = cells(FIRST, Column(column.python, INLINE))
     if "torch" in source:
         return own["found"][source]
-    return cells(FIRST, Column(OWN, EXECUTORS[0]))["found"][source]
+    return cells(FIRST, Column(OWN, INLINE))["found"][source]
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=str)
@@ -227,7 +233,7 @@ def test_the_page_shows_the_matrix(cells: Cells) -> None:
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     shown, _, after = rest.partition(END)
-    found = cells(FIRST, Column(OWN, EXECUTORS[0]))["found"]
+    found = cells(FIRST, Column(OWN, INLINE))["found"]
     for source, value in found.items():
         row = re.search(rf"^\| {re.escape(name(source))} \| `(\w+)`", shown, re.MULTILINE)
         if row is not None and "torch" not in source:
@@ -252,10 +258,10 @@ def name(source: str) -> str:
 
 def written(cells: Cells) -> str:
     """The tables, in Markdown."""
-    heads = [head(cells(FIRST, column)["versions"], column) for column in COLUMNS]
-    lines = ["", "", f"| | {' | '.join(heads)} |", f"| --- |{' --- |' * len(heads)}"]
+    heads = [head(python, cells(FIRST, Column(python, INLINE))["versions"]) for python in PYTHONS]
+    lines = ["", "", f"| {', '.join(EXECUTORS)} | {' | '.join(heads)} |", f"| --- |{' --- |' * len(heads)}"]
     for row in ROWS:
-        counts = [f"{len(cells(row, column)['found'])} the same" for column in COLUMNS]
+        counts = [" or ".join(map(str, sizes(cells, row, python))) + " the same" for python in PYTHONS]
         lines.append(f"| {row} | {' | '.join(counts)} |")
     lines += ["", "| source | digest in all these cells | what its library promises |", "| --- | --- | --- |"]
     everything = {source: value for column in COLUMNS for source, value in cells(FIRST, column)["found"].items()}
@@ -265,6 +271,11 @@ def written(cells: Cells) -> str:
     return "\n".join([*lines, "", ""])
 
 
-def head(versions: Mapping[str, str], column: Column) -> str:
+def sizes(cells: Cells, row: str, python: str) -> Sequence[int]:
+    """How many sources there are in a cell: one number, unless executors differ in what can be had."""
+    return sorted({len(cells(row, Column(python, executor))["found"]) for executor in EXECUTORS})
+
+
+def head(python: str, versions: Mapping[str, str]) -> str:
     libraries = ", ".join(f"{library} {versions[library]}" for library in ("numpy", "torch") if library in versions)
-    return f"Python {column.python}, {column.executor}<br>{libraries}"
+    return f"Python {python}<br>{libraries}"
