@@ -48,6 +48,19 @@ def remember(module: str) -> None:
         sources.of_module(loaded)
 
 
+_told: weakref.WeakKeyDictionary[type, str | None] = weakref.WeakKeyDictionary()
+
+
+def tell(cls: type, told: str | None) -> None:
+    """Gives a class that was made in another process the digest that it has there, where its source is.
+
+    Args:
+        cls: the class as it is here.
+        told: what `digest` gave there.
+    """
+    _told[cls] = told
+
+
 def digest(cls: type, uses: Sequence[object] = ()) -> str | None:
     """The digest of a class and of what it uses.
 
@@ -60,6 +73,8 @@ def digest(cls: type, uses: Sequence[object] = ()) -> str | None:
         32 hexadecimal digits, or None where the class has no source (typed at a plain prompt,
         made by a function, shipped without it).
     """
+    if cls in _told:
+        return _told[cls]
     found = _found(cls, uses)
     return found.digest if found else None
 
@@ -70,6 +85,8 @@ def modified(cls: type, uses: Sequence[object] = ()) -> float:
     Returns:
         Seconds since the epoch; 0.0 where there is no file.
     """
+    if cls in _told:
+        return 0.0
     found = _found(cls, uses)
     return max((source.modified for source in found.sources), default=0.0) if found else 0.0
 

@@ -88,6 +88,19 @@ class Policy:
     priority: int = 0
 
 
+@attrs.frozen(eq=False)
+class Body:
+    """What a class was written as, for who makes it again in another process."""
+
+    names: Mapping[str, Any]
+    """What the class body bound."""
+    annotations: Mapping[str, Any]
+    keywords: Mapping[str, Any]
+    """The class keywords."""
+    made: frozenset[str]
+    """What the class had when it was declared; what it has besides was put there later."""
+
+
 class Slot:
     """One parameter as construction uses it: flat, and quick to walk."""
 
@@ -160,6 +173,7 @@ def declare(cls: type[Any], keywords: Mapping[str, Any]) -> None:
     """
     body = dict(vars(cls))
     annotated = _annotated(cls)
+    written = dict(annotated)
     _refuse_methods(cls, body)
     for name, value in body.items():
         if name in annotated or name.startswith("__"):
@@ -193,6 +207,8 @@ def declare(cls: type[Any], keywords: Mapping[str, Any]) -> None:
     # attrs leaves an annotated default on the class only where it has none; what is left hides nothing.
     type.__setattr__(cls, "_kart_settings", settings)
     type.__setattr__(cls, "_kart_policy", _policy(cls, keywords))
+    type.__setattr__(cls, "_kart_overrides_requires", cls.requires is not root_of(cls).requires)
+    type.__setattr__(cls, "_kart_body", Body(body, written, keywords, frozenset(vars(cls))))
     code.remember(cls.__module__)
 
 
@@ -356,10 +372,11 @@ def _infos(cls: type[Any]) -> Iterator[ParameterInfo]:
         default: Any = attribute.default
         if isinstance(default, cast("type[Any]", attrs.Factory)):  # a class at run time, a function to type checkers
             default = default.factory()
-        yield ParameterInfo(attribute.name, _resolve(owner, attribute.type), default, options)
+        yield ParameterInfo(attribute.name, resolve(owner, attribute.type), default, options)
 
 
-def _resolve(owner: type, annotation: Any) -> Any:
+def resolve(owner: type, annotation: Any) -> Any:
+    """An annotation of a class; where it is text, what the text means, or the text where a name in it means nothing."""
     if not isinstance(annotation, str):
         return annotation
     module = sys.modules.get(owner.__module__)

@@ -190,7 +190,6 @@ class TaskOnKart(_Fields, Generic[R_co]):
 
                 adopt_main()
             declaration.declare(cls, keywords)
-            cls._kart_overrides_requires = cls.requires is not TaskOnKart.requires
 
         def __init__(self, /, *arguments: Any, **given: Any) -> None:
             if arguments:

@@ -24,7 +24,7 @@ _CARRIERS = (
 _STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _LIBRARIES = tuple(
     f"{os.sep}site-packages{os.sep}{name}{os.sep}"
-    for name in ("attr", "attrs", "cattrs", "click", "fsspec", "pluggy", "rich", "tomli", "xxhash")
+    for name in ("attr", "attrs", "cattrs", "click", "cloudpickle", "fsspec", "pluggy", "rich", "tomli", "xxhash")
 )
 
 
