@@ -148,7 +148,7 @@ class _Packer:
         self.number(error)
         records: list[_Record] = []
         for one in self.errors:  # grows while it is gone through
-            bare = _Record([_Class("builtins", "Exception", None)], type(one).__name__)
+            bare = _Record([_Class("builtins", "Exception", None)], name := type(one).__name__, len(name))
             records.append(_attempt(lambda one=one: self._record(one), bare))
         return pickle.dumps(records, pickle.HIGHEST_PROTOCOL)
 
@@ -193,8 +193,8 @@ class _Packer:
         return _Argument(
             None,
             type(value).__qualname__,
-            said if said is not None and said in text else None,
-            shown if shown is not None and shown in text else None,
+            said[:MOST_TEXT] if said is not None and said in text else None,
+            shown[:MOST_TEXT] if shown is not None and shown in text else None,
         )
 
     def _portable(self, items: list[tuple[Any, object]]) -> Iterator[tuple[str, bytes]]:
@@ -351,7 +351,7 @@ class _Unpacker:
             made = _attempt(lambda candidate=candidate: _bare(candidate, args), None) if candidate else None
             if made is not None:
                 return made
-        return _bare(_stand_in(record, Exception) or Exception, (record.text,))
+        return _bare(_stand_in(record, Exception) or Exception, (_told(record),))
 
     def _by_its_own_way(self, record: _Record) -> BaseException:
         make, args, *state = self._value(record.reduced or b"")
@@ -445,7 +445,7 @@ def _module(name: str) -> Any:
 
 def _stand_in(record: _Record, base: type[BaseException]) -> type[BaseException] | None:
     """A class with the name of the original's, which says what the original said."""
-    text = _STR_FAILED if record.text is None else record.text
+    text = _told(record)
     first = record.classes[0]
 
     def say(_self: BaseException) -> str:
@@ -484,7 +484,14 @@ def _give_text(error: BaseException, record: _Record) -> None:
     try:
         _set(error, "__class__", other)
     except TypeError:  # one of the interpreter's own, which takes its message from the arguments
-        _set(error, "args", (record.text,))
+        _set(error, "args", (_told(record),))
+
+
+def _told(record: _Record) -> str:
+    if record.text is None:
+        return _STR_FAILED
+    more = record.length - len(record.text)
+    return f"{record.text} … ({more} characters more)" if more else record.text
 
 
 def _hinted(error: BaseException, hint: str) -> dict[str, Any]:
