@@ -71,8 +71,7 @@ class _Record:
     classes: list[_Class]
     """Its class and the exceptions among the bases, nearest first."""
     text: str | None
-    """What it says, or its beginning; None where that cannot be had."""
-    length: int = 0
+    """What it says; None where that cannot be had."""
     args: list[_Argument] = attrs.field(factory=list[_Argument])
     members: tuple[str, list[int]] | None = None
     """Of a group: its message and the numbers of the exceptions in it."""
@@ -135,6 +134,11 @@ def _text_of(value: object, how: Callable[[object], str] = str) -> str | None:
     return _attempt(lambda: "".join([how(value)]), None)  # a plain str, whatever it was
 
 
+def _cut(text: str) -> str:
+    more = len(text) - MOST_TEXT
+    return text if more <= 0 else f"{text[:MOST_TEXT]} … ({more} characters more)"
+
+
 # --- taking apart
 
 
@@ -148,7 +152,7 @@ class _Packer:
         self.number(error)
         records: list[_Record] = []
         for one in self.errors:  # grows while it is gone through
-            bare = _Record([_Class("builtins", "Exception", None)], name := type(one).__name__, len(name))
+            bare = _Record([_Class("builtins", "Exception", None)], type(one).__name__)
             records.append(_attempt(lambda one=one: self._record(one), bare))
         return pickle.dumps(records, pickle.HIGHEST_PROTOCOL)
 
@@ -162,7 +166,7 @@ class _Packer:
 
     def _record(self, error: BaseException) -> _Record:
         text = _text_of(error)
-        record = _Record(list(_classes(type(error))), text and text[:MOST_TEXT], len(text or ""))
+        record = _Record(list(_classes(type(error))), text and _cut(text))
         record.places = _attempt(lambda: places_of(error.__traceback__), [])
         record.cause = self.number(_BASE["__cause__"].__get__(error))
         record.context = self.number(_BASE["__context__"].__get__(error))
@@ -193,8 +197,8 @@ class _Packer:
         return _Argument(
             None,
             type(value).__qualname__,
-            said[:MOST_TEXT] if said is not None and said in text else None,
-            shown[:MOST_TEXT] if shown is not None and shown in text else None,
+            _cut(said) if said is not None and said in text else None,
+            _cut(shown) if shown is not None and shown in text else None,
         )
 
     def _portable(self, items: list[tuple[Any, object]]) -> Iterator[tuple[str, bytes]]:
@@ -471,10 +475,12 @@ def _bare(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
 
 def _says(error: BaseException, record: _Record) -> bool:
     """Whether an exception says what it did."""
-    text = _text_of(error)
-    if text is None or record.text is None:
-        return text is record.text
-    return len(text) == record.length and text.startswith(record.text)
+    text, told = _text_of(error), record.text
+    if text is None or told is None:
+        return text is told
+    if len(told) > MOST_TEXT:  # a part of it may have been cut before it was put together again
+        return text[: MOST_TEXT // 2] == told[: MOST_TEXT // 2]
+    return text == told
 
 
 def _give_text(error: BaseException, record: _Record) -> None:
@@ -488,10 +494,7 @@ def _give_text(error: BaseException, record: _Record) -> None:
 
 
 def _told(record: _Record) -> str:
-    if record.text is None:
-        return _STR_FAILED
-    more = record.length - len(record.text)
-    return f"{record.text} … ({more} characters more)" if more else record.text
+    return _STR_FAILED if record.text is None else record.text
 
 
 def _hinted(error: BaseException, hint: str) -> dict[str, Any]:
