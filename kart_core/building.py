@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import time
 from contextlib import ExitStack, contextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import attrs
 
-from kart_core import config, host
+from kart_core import config, host, running
 from kart_core.completeness import record_of
 from kart_core.declaration import shape_of
-from kart_core.errors import BuildError, MissingDataError, ParameterError, PluginError, said
+from kart_core.errors import BuildError, KartError, ParameterError, said
 from kart_core.execution.behind import Behind
+from kart_core.execution.crew import Crew, InlineCrew
+from kart_core.execution.interruption import Interruption
 from kart_core.execution.journal import Journal
-from kart_core.execution.scheduler import Listener, Outcome, run_plan, unfinished
+from kart_core.execution.mode import Mode, check_workers
+from kart_core.execution.outcome import Outcome, error_of
+from kart_core.execution.scheduler import Listener, Scheduler
 from kart_core.execution.worker import Worker
 from kart_core.identity import check_setting, state_of
 from kart_core.loading import value_of
@@ -32,15 +36,14 @@ from kart_core.target import declared, flatten
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
+    from kart_core.execution.pool import ProcessCrew
     from kart_core.graph import Node
-    from kart_core.plugin import ExecutorSession
+    from kart_core.plugin import Executor, ExecutorSession, WorkerPool
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
 
 _log = logging.getLogger("kart_core.build")
-
-_SHOWN: Final = 10
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -77,22 +80,7 @@ class RunReport:
 
     def error(self) -> BuildError:
         """The failures as one exception."""
-        lines = [_sentence(task, error) for task, error in islice(self.failures.items(), _SHOWN)]
-        if len(self.failures) > _SHOWN:
-            lines.append(f"and {len(self.failures) - _SHOWN} more, which stand in the error's failures")
-        if self.blocked:
-            lines.append(f"{len(self.blocked)} more could not run, since they depend on what failed")
-        failed = "1 task failed" if len(self.failures) == 1 else f"{len(self.failures)} tasks failed"
-        return BuildError(f"{failed}:\n  " + "\n  ".join(lines), self.failures)
-
-
-def _sentence(task: AnyTask, error: BaseException) -> str:
-    message = said(error)
-    return (
-        message
-        if isinstance(error, MissingDataError)
-        else f"{task!r}: {type(error).__name__}{': ' if message else ''}{message}"
-    )
+        return error_of(self.failures, len(self.blocked))
 
 
 @attrs.frozen
@@ -107,7 +95,8 @@ class Settings:
     modification_time_check: bool | None = None
     fail_on_empty_dump: bool | None = None
     plugins: Sequence[type[Plugin] | Plugin] = ()
-    executor: str = "inline"
+    executor: str | None = None
+    workers: int | None = None
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Settings:
@@ -132,7 +121,8 @@ class Settings:
                 raise ParameterError(f"rerun_from takes names of task classes, but was given {name!r}{hint}")
         if not isinstance(given.get("plugins", ()), (list, tuple)):
             raise ParameterError("plugins takes a list of plugin classes or instances; write plugins=[Mine]")
-        if not isinstance(given.get("executor", ""), str):
+        check_workers(given.get("workers"))
+        if not isinstance(given.get("executor"), (str, type(None))):
             raise ParameterError(f"executor takes the name of one, such as 'inline', not {given['executor']!r}")
         return cls(**given)
 
@@ -162,10 +152,20 @@ class Session:
         self.tasks = tasks
         self.settings = settings
         self._listen = listen
+        self._asked: list[AnyTask] = []  # what ran because running tasks asked for it
 
     @contextmanager
     def open(self) -> Generator[None]:
-        """Makes the session's configuration and plugins the current ones."""
+        """Makes the session's configuration and plugins the current ones.
+
+        Raises:
+            KartError: a worker process imports code that builds.
+        """
+        if running.imports_code:
+            raise KartError(
+                "a module builds when it is imported, and each worker process imports it; put what builds under "
+                "if __name__ == '__main__':"
+            )
         layer = self.settings.layer()
         present = config.refresh()
         with ExitStack() as stack:
@@ -185,30 +185,41 @@ class Session:
         adopt_main()
         clock = time.perf_counter()
         run = new_run()
+        mode = Mode.of(self.settings.executor, self.settings.workers)
         plan = self.plan()
+        mode.check(plan.to_run)
         outcome = Outcome()
         interrupted = False
         told = _Told(run, plan, [*self._listen, *host.current().listeners()])
-        with Generators(needed=bool(plan.to_run)) as generators, Behind() as behind:
+        with Interruption(counted=not mode.executor.in_process) as interruption, ExitStack() as stack:
+            generators = stack.enter_context(Generators(needed=mode.executor.in_process and bool(plan.to_run)))
+
+            def plan_more(tasks: Sequence[AnyTask]) -> Plan:
+                more = make_plan(tasks)
+                mode.check(more.to_run)
+                _check_seeds(more, generators)
+                return more
+
             _check_seeds(plan, generators)
-            worker = Worker(run, generators, self._build_inside, told.progressed if told.listeners else None, behind)
-            executor = _executor(self.settings.executor)
+            if mode.executor.in_process:
+                crew: Crew = self._inline(mode, run, generators, told, stack)
+            else:
+                crew = _processes(mode.executor, mode.workers, run, told, interruption)
+            stack.callback(crew.close)
             _prepare_remote(plan)
             told.run_started()
             try:
-                run_plan(plan, executor, worker.execute, told, outcome)
+                Scheduler(plan, crew, told, outcome, mode.limits, plan_more).run()
             except KeyboardInterrupt:
                 interrupted = True
-            finally:
-                executor.shutdown()
         report = RunReport(
             run=run,
             plan=plan,
-            ran=[node.task for node in outcome.ran],
+            ran=[*(node.task for node in outcome.ran), *self._asked],
             reused=[node.task for node in plan.reused],
             failures={node.task: error for node, error in outcome.failures.items()},
             blocked=[node.task for node in outcome.blocked],
-            unfinished=[node.task for node in unfinished(plan, outcome)],
+            unfinished=[node.task for node in outcome.unfinished(plan)],
             seconds=time.perf_counter() - clock,
             paths={t: [target.url for target in flatten(declared(t), t).values()] for t in self.tasks},
             interrupted=interrupted,
@@ -216,13 +227,45 @@ class Session:
         told.run_finished(report)
         return report
 
+    def _inline(self, mode: Mode, run: str, generators: Generators, told: _Told, stack: ExitStack) -> Crew:
+        """The crew of this process, with another process aside for tasks that may have to be stopped."""
+        behind = stack.enter_context(Behind())
+        worker = Worker(run, generators, self._build_inside, told.progressed if told.listeners else None, behind)
+
+        def aside() -> ProcessCrew:
+            return _processes(_executor("processes"), 1, run, told, Interruption(counted=False))
+
+        return InlineCrew(cast("ExecutorSession", mode.executor.open(mode.workers)), worker, aside)
+
     def _build_inside(self, tasks: Iterable[AnyTask]) -> None:
         """Builds what a running task yields."""
-        report = Session(list(tasks), attrs.evolve(self.settings, rerun=None, rerun_from=()), self._listen).execute()
+        settings = attrs.evolve(self.settings, rerun=None, rerun_from=(), executor="inline", workers=None)
+        report = Session(list(tasks), settings, self._listen).execute()
+        self._asked.extend(report.ran)
         if report.interrupted:
             raise KeyboardInterrupt
         if report.failures:
             raise report.error() from next(iter(report.failures.values()))
+
+
+def _processes(executor: Executor, workers: int, run: str, told: _Told, interruption: Interruption) -> ProcessCrew:
+    # Only a run with worker processes needs what they need.
+    from kart_core.execution.forwarding import levels
+    from kart_core.execution.pool import ProcessCrew
+    from kart_core.execution.remote import ENTRY, Setup
+
+    present, conf = host.current(), config.current()
+    plugins = present.importable()
+
+    def setup() -> bytes:
+        watched = bool(told.listeners)
+        return pickle.dumps(Setup(run, conf, plugins, present.disabled, present.used(), levels(), watched), protocol=5)
+
+    def progressed(node: Node, done: int, total: int | None) -> None:
+        told.progressed(node.task, done, total)
+
+    pool = cast("WorkerPool", executor.open(workers))
+    return ProcessCrew(pool, ENTRY, run, workers, setup, progressed, interruption)
 
 
 def new_run() -> str:
@@ -241,17 +284,12 @@ def _prepare_remote(plan: Plan) -> None:
             workspace.ensure_format()
 
 
-def _executor(name: str) -> ExecutorSession:
+def _executor(name: str) -> Executor:
     present = host.current()
     record = present.executor(name)
     if record is None:
         raise present.missing("kart_executors", name)
-    if not record.in_process:
-        raise PluginError(
-            f"the executor {name!r} works in other processes, and this version of kart runs tasks in the process that "
-            "builds; use executor='inline'"
-        )
-    return record.open(1)
+    return record
 
 
 def _check_seeds(plan: Plan, generators: Generators) -> None:
@@ -399,7 +437,8 @@ def build(
     modification_time_check: bool | None = ...,
     fail_on_empty_dump: bool | None = ...,
     plugins: Sequence[type[Plugin] | Plugin] = ...,
-    executor: str = ...,
+    executor: str | None = ...,
+    workers: int | None = ...,
 ) -> T: ...
 @overload
 def build(
@@ -416,7 +455,8 @@ def build(
     modification_time_check: bool | None = ...,
     fail_on_empty_dump: bool | None = ...,
     plugins: Sequence[type[Plugin] | Plugin] = ...,
-    executor: str = ...,
+    executor: str | None = ...,
+    workers: int | None = ...,
 ) -> tuple[A, B]: ...
 @overload
 def build(
@@ -434,7 +474,8 @@ def build(
     modification_time_check: bool | None = ...,
     fail_on_empty_dump: bool | None = ...,
     plugins: Sequence[type[Plugin] | Plugin] = ...,
-    executor: str = ...,
+    executor: str | None = ...,
+    workers: int | None = ...,
 ) -> tuple[A | B | C | T, ...]: ...
 @overload
 def build(
@@ -448,7 +489,8 @@ def build(
     modification_time_check: bool | None = ...,
     fail_on_empty_dump: bool | None = ...,
     plugins: Sequence[type[Plugin] | Plugin] = ...,
-    executor: str = ...,
+    executor: str | None = ...,
+    workers: int | None = ...,
 ) -> None: ...
 def build(  # noqa: D417 - the settings are told one by one
     *tasks: TaskOnKart[Any], return_value: bool = True, **settings: Any
@@ -466,7 +508,8 @@ def build(  # noqa: D417 - the settings are told one by one
         modification_time_check: for this run, a task is not complete if an input is another than it read.
         fail_on_empty_dump: for this run, a task that dumps an empty value fails.
         plugins: plugins of the project, as classes or instances, besides those that are installed.
-        executor: the name of the executor.
+        executor: the name of the executor: ``inline`` (this process), ``processes``, or one of a plugin.
+        workers: how many tasks run at the same time; more than one means worker processes.
 
     Returns:
         The value of the task; of several tasks a tuple of their values. It is what storage gives

@@ -25,7 +25,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
     "kart_serializers": dict.fromkeys(("pkl", "json", "txt", "npy", "npz", "bin"), "serializers"),
     "kart_hashers": dict.fromkeys(("numpy.ndarray", "numpy.dtype", "numpy.generic"), "hashers"),
     "kart_seeders": {"random.seed": "seeders"},
-    "kart_executors": {"inline": "executors"},
+    "kart_executors": {"inline": "executors", "processes": "processes"},
     "kart_event": {},
 }
 """Every built-in name and the module of `kart_core.builtin` that holds its record."""

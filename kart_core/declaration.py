@@ -14,7 +14,7 @@ from kart_core import code
 from kart_core.errors import ParameterError
 from kart_core.frozen import freeze
 from kart_core.naming import module_name, qualified_name
-from kart_core.nested import is_sequence
+from kart_core.nested import is_mapping, is_sequence
 from kart_core.parameters import checker, scalar_type
 from kart_core.settings import SETTINGS
 
@@ -85,7 +85,13 @@ class Policy:
     uses: tuple[Any, ...] = ()
     namespace: str | None = None
     retries: int = 0
+    retry_wait: float = 0.0
+    """Seconds before the first new try; before each further one it is twice as long."""
+    timeout: float | None = None
+    """Seconds."""
     priority: int = 0
+    resources: Mapping[str, float] = attrs.field(factory=dict[str, float])
+    """How much of each named resource a run takes."""
 
 
 @attrs.frozen(eq=False)
@@ -340,14 +346,46 @@ def _policy(cls: type[Any], keywords: Mapping[str, Any]) -> Policy:
     if "uses" in given:
         uses = given["uses"]
         given["uses"] = inherited.uses + (tuple(uses) if is_sequence(uses) else (uses,))
-    for name, kinds in (("version", (int, str)), ("namespace", (str,)), ("retries", (int,)), ("priority", (int,))):
+    for name, kinds in _KEYWORDS.items():
         value = given.get(name)
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
             expected = " or ".join(kind.__name__ for kind in kinds)
             raise ParameterError(f"the class keyword {name}={value!r} of {cls.__qualname__} is no {expected}")
-    if given.get("retries", 0) < 0:
-        raise ParameterError(f"the class keyword retries={given['retries']!r} of {cls.__qualname__} is below 0")
+    for name in ("retries", "retry_wait"):
+        if not given.get(name, 0) >= 0:
+            raise ParameterError(f"the class keyword {name}={given[name]!r} of {cls.__qualname__} is below 0")
+    if given.get("timeout") is not None and not given["timeout"] > 0:
+        raise ParameterError(
+            f"the class keyword timeout={given['timeout']!r} of {cls.__qualname__} is not above 0; it is in seconds"
+        )
+    if "resources" in given:
+        given["resources"] = _resources(cls, given["resources"])
     return attrs.evolve(inherited, **given)
+
+
+_KEYWORDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "version": (int, str),
+    "namespace": (str,),
+    "retries": (int,),
+    "retry_wait": (int, float),
+    "timeout": (int, float),
+    "priority": (int,),
+}
+
+
+def _resources(cls: type, given: Any) -> Mapping[str, float]:
+    if not is_mapping(given):
+        raise ParameterError(
+            f"the class keyword resources={given!r} of {cls.__qualname__} is no mapping; write resources={{'gpu': 1}}"
+        )
+    for name, amount in given.items():
+        whole = isinstance(name, str) and isinstance(amount, (int, float)) and not isinstance(amount, bool)
+        if not whole or not 0 < amount < float("inf"):
+            raise ParameterError(
+                f"the class keyword resources of {cls.__qualname__} says {name!r}: {amount!r}; a resource has a name, "
+                "and an amount above 0"
+            )
+    return dict(given)
 
 
 def _sections(cls: type) -> Iterator[str]:

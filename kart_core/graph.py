@@ -30,9 +30,27 @@ class Node:
         reason: why, in a few words.
         record: what the store knows of the task's record.
         replaces: whether a record may be there that this run replaces.
+        order: its place in the order of the run, from 1; -1 where it takes no part.
+        depth: how long a chain of others waits for it.
+        waiting: how many requirements it still waits for; -1 when its result is there.
+        dependents: the nodes that wait for it.
     """
 
-    __slots__ = ("action", "expanded", "reason", "record", "replaces", "requirements", "rerun", "resolved", "task")
+    __slots__ = (
+        "action",
+        "dependents",
+        "depth",
+        "expanded",
+        "order",
+        "reason",
+        "record",
+        "replaces",
+        "requirements",
+        "rerun",
+        "resolved",
+        "task",
+        "waiting",
+    )
 
     def __init__(self, task: AnyTask) -> None:
         self.task = task
@@ -44,6 +62,10 @@ class Node:
         self.reason = ""
         self.record: Stat | None = None
         self.replaces = False
+        self.order = -1
+        self.depth = 0
+        self.waiting = 0
+        self.dependents: list[Node] | tuple[()] = ()
 
     @property
     def name(self) -> str:

@@ -70,6 +70,11 @@ class Host:
         """A host of another configuration with further plugins, in which what is switched off here stays so."""
         return Host(config, (*self._given, *plugins), self._disable)
 
+    @property
+    def disabled(self) -> Sequence[str]:
+        """The plugins that are switched off besides those that the configuration names."""
+        return self._disable
+
     def storage(self, scheme: str) -> Storage | None:
         """How URLs of a scheme are opened, or None where nobody provides it (see `missing`).
 
@@ -182,6 +187,8 @@ class Host:
     def require(self, used: Mapping[str, str], where: str) -> None:
         """Makes sure that this process has the plugins that another one used, in the same versions.
 
+        They count as used here too from then on: results are made with them.
+
         Args:
             used: what `used` gave there.
             where: how messages name that process: ``the coordinating process``.
@@ -202,6 +209,7 @@ class Host:
                     f"{where} uses the plugin {plugin}, and this process has version {here[name]}: "
                     "install one version in both"
                 )
+        self._used.update(used)
 
     def importable(self) -> list[str]:
         """The plugins without a distribution as ``module:Class``, from which another process makes its own host.

@@ -32,6 +32,7 @@ __all__ = [
     "ExecutorSession",
     "Hasher",
     "Plugin",
+    "RemoteWorker",
     "Secret",
     "Seeder",
     "Serializer",
@@ -39,6 +40,7 @@ __all__ = [
     "Storage",
     "Store",
     "Work",
+    "WorkerPool",
     "hookimpl",
 ]
 
@@ -233,7 +235,10 @@ class Work(Protocol[Result_co]):
 
 
 class ExecutorSession(Protocol):
-    """Takes work until it is shut down; every ``concurrent.futures.Executor`` is one."""
+    """Takes work until it is shut down; every ``concurrent.futures.Executor`` is one.
+
+    It is what an executor opens that runs work in the process that submits it.
+    """
 
     def submit(self, fn: Callable[..., Result], /, *args: Any) -> Work[Result]:
         """Takes a function and its arguments, and gives what stands for its result."""
@@ -244,18 +249,76 @@ class ExecutorSession(Protocol):
         ...
 
 
+class RemoteWorker(Protocol):
+    """A process that takes messages and answers with messages, until it is told to end or is killed."""
+
+    @property
+    def pid(self) -> int:
+        """The number by which people know the process."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when a message has come, or the worker has ended."""
+        ...
+
+    def send(self, message: bytes) -> None:
+        """Sends a message; an `OSError` where the worker has ended."""
+        ...
+
+    def receive(self) -> bytes:
+        """The next message, for which it waits; `EOFError` or `OSError` where the worker has ended."""
+        ...
+
+    def has_message(self) -> bool:
+        """Whether `receive` would not wait."""
+        ...
+
+    def interrupt(self) -> None:
+        """Asks for an end, as Ctrl-C does."""
+        ...
+
+    def kill(self) -> None:
+        """Ends the worker and all that it started, at once."""
+        ...
+
+    def ending(self) -> str:
+        """How the worker ended, such as ``was killed by signal 9 (SIGKILL)``; waits for it."""
+        ...
+
+
+class WorkerPool(Protocol):
+    """Starts worker processes; it is what an executor opens that runs work in other processes.
+
+    What the messages say is kart's business. A pool only carries them, whole and in their order.
+    """
+
+    def start(self, entry: str) -> RemoteWorker:
+        """Starts a worker that calls a function, ``module:function``, with the descriptor of a stream socket."""
+        ...
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Ends every worker that is left; with `wait`, those that were told to end have time to do so."""
+        ...
+
+
 @attrs.frozen
 class Executor:
     """A record of `Plugin.kart_executors`: where tasks are run."""
 
     name: str
-    open: Callable[[int], ExecutorSession]
+    open: Callable[[int], ExecutorSession | WorkerPool]
     """Takes the number of workers and gives a session.
 
-    Its ``submit`` takes work and gives futures; its ``shutdown`` ends it.
+    One that runs work in the process that submits it gives an `ExecutorSession`: its ``submit`` takes
+    work and gives futures; its ``shutdown`` ends it. Any other gives a `WorkerPool`.
     """
     in_process: bool = False
     """Whether the work runs in the process that submits it."""
+    shared: Literal["process", "machine", "network"] = "machine"
+    """From where its workers see what is stored: from this machine, or from others too.
+
+    A workspace that they cannot share is refused when a run is planned.
+    """
 
 
 @attrs.frozen

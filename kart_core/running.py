@@ -32,6 +32,10 @@ one_at_a_time = threading.RLock()
 """Held while a task runs; a build inside a task's `run` takes it again in the same thread."""
 
 
+imports_code = False
+"""Whether this process is a worker that imports the code of tasks: what is built now would be built in every worker."""
+
+
 class Attempt:
     """One execution of one task.
 

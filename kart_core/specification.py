@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kart_core.declaration import shape_of
 from kart_core.errors import KartError
-from kart_core.nested import is_mapping, is_task
+from kart_core.nested import is_mapping, is_named_tuple, is_task
 from kart_core.parameters import ParameterFault
 
 if TYPE_CHECKING:
@@ -18,18 +18,24 @@ if TYPE_CHECKING:
 
     AnyTask = TaskOnKart[Any]
 
-    # One task: its class, its parameters with a _Place for each task in them, the settings that it was given.
+    # One task: its class, its parameters with a Place for each task in them, the settings that it was given.
     Entry = tuple[type[AnyTask], dict[str, Any], dict[str, Any]]
 
 
-class _Place(int):
-    """Where in the flat list a task stands."""
+class Place(int):
+    """Where in a flat list a task stands."""
+
+    __slots__ = ()
 
 
 def flatten(root: AnyTask) -> list[Entry]:
     """The task and every task in its fields, each once, those that others hold before them."""
-    places: dict[tuple[type, bytes], _Place] = {}
+    places: dict[tuple[type, bytes], Place] = {}
     flat: list[Entry] = []
+
+    def place_of(value: Any) -> Any:
+        return places[type(value), value._kart_digest] if is_task(value) else value
+
     stack: list[tuple[AnyTask, bool]] = [(root, False)]
     while stack:
         task, ready = stack.pop()
@@ -40,8 +46,8 @@ def flatten(root: AnyTask) -> list[Entry]:
             stack.append((task, True))
             stack.extend((child, False) for child in task._kart_children)
             continue
-        fields = {slot.name: _with_places(task.__dict__[slot.name], places) for slot in shape_of(type(task)).slots}
-        places[key] = _Place(len(flat))
+        fields = {slot.name: exchanged(task.__dict__[slot.name], place_of) for slot in shape_of(type(task)).slots}
+        places[key] = Place(len(flat))
         flat.append((type(task), fields, dict(task._kart_given)))
     return flat
 
@@ -49,32 +55,31 @@ def flatten(root: AnyTask) -> list[Entry]:
 def rebuild(flat: list[Entry]) -> AnyTask:
     """The task of which `flatten` made the list."""
     made: list[AnyTask] = []
+
+    def task_at(value: Any) -> Any:
+        return made[value] if type(value) is Place else value
+
     for cls, fields, given in flat:
-        made.append(cls(**{name: _with_tasks(value, made) for name, value in fields.items()}, **given))
+        made.append(cls(**{name: exchanged(value, task_at) for name, value in fields.items()}, **given))
     return made[-1]
 
 
-def _with_places(value: Any, places: Mapping[tuple[type, bytes], _Place]) -> Any:
-    if is_task(value):
-        return places[type(value), value._kart_digest]
-    return _rebuilt(value, lambda item: _with_places(item, places))
+def exchanged(value: Any, of: Callable[[Any], Any]) -> Any:
+    """A value in which each task, or each place, that stands in it is exchanged.
 
-
-def _with_tasks(value: Any, made: list[AnyTask]) -> Any:
-    if type(value) is _Place:
-        return made[value]
-    return _rebuilt(value, lambda item: _with_tasks(item, made))
-
-
-def _rebuilt(value: Any, of: Callable[[Any], Any]) -> Any:
-    """A container of Python's own with each item exchanged; any other value as it is."""
+    Args:
+        value: a task, a list, tuple, set or mapping that may hold tasks, or anything else.
+        of: gives what is to stand in the place of a value that is no container.
+    """
     if isinstance(value, list):
-        return [of(item) for item in cast("list[Any]", value)]
+        return [exchanged(item, of) for item in cast("list[Any]", value)]
     if type(value) in (tuple, set, frozenset):
-        return type(value)(of(item) for item in value)
+        return type(value)(exchanged(item, of) for item in value)
+    if is_named_tuple(value):
+        return value._make(exchanged(item, of) for item in value)
     if isinstance(value, dict):
-        return {key: of(item) for key, item in cast("dict[Any, Any]", value).items()}
-    return value
+        return {key: exchanged(item, of) for key, item in cast("dict[Any, Any]", value).items()}
+    return of(value)
 
 
 def from_data(value: object, annotation: Any) -> object:

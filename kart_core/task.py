@@ -119,7 +119,11 @@ class TaskOnKart(_Fields, Generic[R_co]):
         uses: functions and classes of other packages whose code counts as the task's own.
         namespace: stands in ids and paths in place of the module's name.
         retries: how often a failed run is tried again.
+        retry_wait: seconds before the first new try; before each further one it is twice as long.
+        timeout: seconds after which a run is stopped and has failed. It runs in a process of its own.
         priority: of two tasks that could run, the one with the higher number runs first.
+        resources: how much a run takes of what there is little of, by name: ``{"gpu": 1}``. How much there is
+            stands in the section ``[resources]`` of the configuration; of a resource that is not there, 1.
 
     Args:
         workspace_directory: the folder or URL under which results are stored. A relative folder is
@@ -170,7 +174,10 @@ class TaskOnKart(_Fields, Generic[R_co]):
             uses: Sequence[object] = (),
             namespace: str | None = None,
             retries: int = 0,
+            retry_wait: float = 0.0,
+            timeout: float | None = None,
             priority: int = 0,
+            resources: Mapping[str, float] = ...,
         ) -> None: ...
 
     else:

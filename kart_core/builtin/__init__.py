@@ -1,4 +1,4 @@
-"""The plugins that come with kart: local and memory storage, serializers, hashers, a seeder, an executor.
+"""The plugins that come with kart: local and memory storage, serializers, hashers, a seeder, executors.
 
 They are made like any other plugin. The host looks their records up by name, so that only
 the module of a name in use is imported; `Builtin` gives them all at once.
@@ -45,7 +45,7 @@ class Builtin(Plugin):
 
     @hookimpl
     def kart_executors(self) -> Sequence[Executor]:
-        return _records("executors")
+        return [*_records("executors"), *_records("processes")]
 
 
 def _records(module: str) -> Sequence[Any]:

@@ -33,6 +33,8 @@ def run(
     rerun_from: Sequence[str],
     plugin_settings: Sequence[str],
     disabled: Sequence[str],
+    workers: int | None,
+    executor: str | None,
     log_level: str | None,
     local_scheduler: bool,
 ) -> int:
@@ -49,7 +51,9 @@ def run(
         roots = make(arguments)
         check_effect(given, roots)
         with watching() as listener:
-            report = execute(*roots, rerun=rerun, rerun_from=rerun_from, listen=[listener])
+            report = execute(
+                *roots, rerun=rerun, rerun_from=rerun_from, workers=workers, executor=executor, listen=[listener]
+            )
         _show_failures(report)
         first, *rest = summary(report)
         say(first, colour="yellow" if report.interrupted else "red" if report.failures else "green")

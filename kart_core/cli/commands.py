@@ -38,6 +38,15 @@ _log_level = click.option(
     metavar="LEVEL",
     help="Show log lines of this level and above on stderr: debug, info, warning, error.",
 )
+_workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many tasks run at the same time, each in a process of its own.",
+)
+_executor = click.option(
+    "--executor", metavar="NAME", help="Where tasks run: inline, processes, or an executor of a plugin."
+)
 _local_scheduler = click.option("--local-scheduler", is_flag=True, help="Accepted for old scripts; it has no effect.")
 
 
@@ -81,6 +90,8 @@ def _exit_code(code: int | None) -> int | None:
 @_rerun_from
 @_set
 @_no_plugin
+@_workers
+@_executor
 @_log_level
 @_local_scheduler
 @click.pass_context
@@ -97,6 +108,7 @@ def run_command(ctx: click.Context, **options: Any) -> int:
       kart-core run pipeline:Total --Numbers-n 20
       kart-core run pipeline:Total --workspace-directory s3://bucket/results --rerun
       kart-core run pipeline:Train pipeline:Report --Train-layers '[64, 32]'
+      kart-core run pipeline:Report --workers 4
 
     \b
     Exit codes: 0 done, 2 usage or configuration, 20 external data missing, 40 a task failed,
@@ -233,7 +245,7 @@ def script_command(script: ModuleType) -> click.Command:
         return actions.run(arguments, **options)
 
     run.__doc__ = "Runs what is missing for the results of the named tasks of this script."
-    for decorate in (_local_scheduler, _log_level, _no_plugin, _set, _rerun_from, _config):
+    for decorate in (_local_scheduler, _log_level, _executor, _workers, _no_plugin, _set, _rerun_from, _config):
         run = decorate(run)
     return click.command(cls=TaskCommand, script=script, context_settings=_CONTEXT)(click.pass_context(run))
 

@@ -16,6 +16,10 @@ _PREFIX = "KART_"
 _PLUGINS = "plugins."
 _LISTS = {"KART_DISABLE_PLUGINS": ("plugins", "disable")}
 """Variables that hold a list of names, and the key that they stand for."""
+_SHORT = {"KART_WORKERS": ("run", "workers"), "KART_EXECUTOR": ("run", "executor")}
+"""Variables that say how runs are executed, and the key that they stand for."""
+_OWN_SECTIONS = {"RUN": "run", "RESOURCES": "resources"}
+"""The sections that speak neither of tasks nor of plugins, as variables spell them."""
 _SWITCHES = frozenset({"KART_TRACE"})
 """Variables that are no configuration of tasks or plugins."""
 
@@ -191,7 +195,7 @@ def _spelt(section: str) -> str:
 
 def _variables_of(section: str, key: str) -> Iterator[str]:
     """The environment variables that set a key of a section."""
-    for variable, place in _LISTS.items():
+    for variable, place in (*_LISTS.items(), *_SHORT.items()):
         if place == (section, key):
             yield variable
     spelt = key.replace("-", "_").upper()
@@ -203,10 +207,12 @@ def _variables_of(section: str, key: str) -> Iterator[str]:
 def _guessed(variable: str, sections: Mapping[str, str]) -> tuple[str, str]:
     if variable in _LISTS:
         return _LISTS[variable]
+    if variable in _SHORT:
+        return _SHORT[variable]
     section, separator, key = variable.removeprefix(_PREFIX).rpartition("__")
     if not separator:
         return GENERAL, key.lower()
-    return sections.get(section, f"{_PLUGINS}{section.lower()}"), key.lower()
+    return sections.get(section) or _OWN_SECTIONS.get(section, f"{_PLUGINS}{section.lower()}"), key.lower()
 
 
 def _option_source(section: str, key: str, origin: str) -> str:

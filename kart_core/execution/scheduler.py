@@ -1,4 +1,4 @@
-"""The scheduler: gives ready tasks to the executor, the more urgent first, until nothing more can run."""
+"""The scheduler: says which task is next, the more urgent first, until nothing more can run."""
 
 from __future__ import annotations
 
@@ -9,31 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from kart_core.declaration import shape_of
 from kart_core.errors import MissingDataError
-from kart_core.execution.behind import AT_ONCE
+from kart_core.execution.outcome import Outcome, error_of
+from kart_core.identity import cycle, identity
 from kart_core.task import missing_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from kart_core.execution.crew import Crew
     from kart_core.graph import Node
     from kart_core.planning import Plan
-    from kart_core.plugin import ExecutorSession
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
 
 
 _log = logging.getLogger("kart_core.build")
-
-
-class Outcome:
-    """What became of the nodes of a plan."""
-
-    def __init__(self) -> None:
-        self.ran: list[Node] = []
-        self.failures: dict[Node, BaseException] = {}
-        self.blocked: list[Node] = []
 
 
 class Listener:
@@ -52,132 +43,318 @@ class Listener:
         """A task cannot run, since one that it depends on failed."""
 
 
-def run_plan(
-    plan: Plan,
-    executor: ExecutorSession,
-    execute: Callable[[AnyTask, bool], float | Future[float]],
-    tell: Listener,
-    outcome: Outcome,
-) -> None:
-    """Runs what the plan says.
+class Scheduler:
+    """Runs what a plan says.
 
-    A failure stops only what depends on it. What has become of the nodes stands in `outcome` also when an interruption
-    ends the run early.
+    Of the tasks that can run, the one of the highest priority is next, and of equal ones that on
+    which the longest chain of others waits. A failure stops only what depends on it.
 
     Args:
         plan: what runs.
-        executor: where.
-        execute: runs one task and gives its seconds, or a future of them where its result is stored behind.
+        crew: who runs it.
         tell: told of each step.
-        outcome: takes what became of the nodes.
+        outcome: takes what became of the nodes; it is right also when an interruption ends the run early.
+        limits: how much there is of each resource; of one that is not named, 1.
+        plan_more: the plan of tasks that a running task asks for.
     """
-    nodes = plan.in_order
-    active = set(nodes)
-    waiting: dict[Node, int] = {}
-    dependents: dict[Node, list[Node]] = {}
-    ready: list[tuple[int, int, Node]] = []
-    order = {node: i for i, node in enumerate(nodes)}
-    for node in nodes:
-        needed = [child for child in node.requirements if child in active]
-        waiting[node] = len(needed)
-        for child in needed:
-            dependents.setdefault(child, []).append(node)
-        if not needed:
-            heapq.heappush(ready, _rank(node, order))
-    storing: dict[Future[float], Node] = {}
 
-    def go_on(node: Node) -> None:
-        for dependent in dependents.get(node, ()):
-            waiting[dependent] -= 1
-            if waiting[dependent] == 0:
-                heapq.heappush(ready, _rank(dependent, order))
+    def __init__(
+        self,
+        plan: Plan,
+        crew: Crew,
+        tell: Listener,
+        outcome: Outcome,
+        limits: Mapping[str, float],
+        plan_more: Callable[[Sequence[AnyTask]], Plan],
+    ) -> None:
+        self._crew = crew
+        self._tell = tell
+        self._outcome = outcome
+        self._free = dict(limits)
+        self._plan_more = plan_more
+        self._numbers = 0
+        self._ready: list[tuple[int, int, int, Node]] = []
+        self._delayed: list[tuple[float, int, Node]] = []
+        self._parked: list[tuple[int, int, int, Node]] = []  # what waits for a resource
+        self._tries: dict[Node, int] = {}
+        self._plan = plan
+        self._failures: dict[Node, BaseException] = {}
+        self._asks: list[_Ask] = []
+        self._by_id: dict[bytes, Node] | None = None
+        self._count = 0
+        # Later nodes were asked for by running tasks: their failure is the business of who asked.
+        self._own = len(plan.in_order)
+        self._add(plan.in_order)
 
-    try:
-        while ready or storing:
-            if storing:
-                for node in _stored(storing, len(storing) < AT_ONCE and bool(ready), tell, outcome):
-                    go_on(node)
-                if not ready:
-                    continue
-            node = heapq.heappop(ready)[2]
-            done = _done(node, executor, execute, tell, outcome)
-            if done is True:
-                go_on(node)
-            elif done is not False:
-                storing[done] = node
-    except BaseException:
-        while storing:  # what has run is not lost
-            _stored(storing, False, tell, outcome)
-        raise
-    for node in nodes:
-        if waiting[node] > 0 and node.action != "wrap":
-            outcome.blocked.append(node)
-            tell.blocked(node)
-
-
-def _rank(node: Node, order: dict[Node, int]) -> tuple[int, int, Node]:
-    return -shape_of(type(node.task)).policy.priority, order[node], node
-
-
-def _stored(storing: dict[Future[float], Node], hurry: bool, tell: Listener, outcome: Outcome) -> list[Node]:
-    """The nodes whose results were stored behind meanwhile; unless in a hurry, it waits for one at least."""
-    finished = [future for future in storing if future.done()]
-    if not finished and not hurry:
-        from concurrent.futures import FIRST_COMPLETED, wait
-
-        finished = list(wait(storing, return_when=FIRST_COMPLETED).done)
-    stored: list[Node] = []
-    for future in finished:
-        node = storing.pop(future)
-        error = future.exception()
-        if error is None:
-            outcome.ran.append(node)
-            tell.finished(node, future.result())
-            stored.append(node)
-        else:
-            outcome.failures[node] = error
-            tell.failed(node, 0.0, error)
-    return stored
-
-
-def _done(
-    node: Node,
-    executor: ExecutorSession,
-    execute: Callable[[AnyTask, bool], float | Future[float]],
-    tell: Listener,
-    outcome: Outcome,
-) -> bool | Future[float]:
-    """Whether what depends on the node may go on; a future where its result is stored behind."""
-    if node.action == "wrap":
-        return True
-    if node.action == "missing":
-        error = MissingDataError(missing_sentence(node.task))
-        outcome.failures[node] = error
-        tell.failed(node, 0.0, error)
-        return False
-    tell.started(node)
-    clock = time.perf_counter()
-    for left in reversed(range(shape_of(type(node.task)).policy.retries + 1)):
+    def run(self) -> None:
+        """Runs until nothing more can."""
+        crew = self._crew
         try:
-            seconds = executor.submit(execute, node.task, node.replaces).result()
-        except (Exception, SystemExit) as error:
-            if left:
-                _log.warning(
-                    "%r failed with %s: %s; it is tried again, %d left", node.task, type(error).__name__, error, left
-                )
+            while self._ready or self._delayed or crew.busy:
+                crew.fill(self)
+                crew.wait(self, self._pause())
+        except BaseException:
+            crew.finish(self)  # what has run is not lost
+            raise
+        self._note_blocked()
+
+    def _note_blocked(self) -> None:
+        for node in self._plan.in_order:
+            if node.waiting > 0 and node.action == "run":
+                self._outcome.blocked.append(node)
+                self._tell.blocked(node)
+
+    # --- what a crew asks -------------------------------------------------------------
+
+    @property
+    def ready(self) -> int:
+        """How many tasks could run now, as far as resources allow."""
+        return len(self._ready)
+
+    def next_number(self) -> int:
+        """The number of the next attempt of this run."""
+        self._numbers += 1
+        return self._numbers
+
+    def peek(self) -> Node | None:
+        """The task that is next, or None where none can run now."""
+        if self._delayed:
+            self._wake()
+        while self._ready:
+            node = self._ready[0][3]
+            needed = shape_of(type(node.task)).policy.resources
+            if not needed or all(self._free.setdefault(name, 1) >= amount for name, amount in needed.items()):
+                return node
+            self._parked.append(heapq.heappop(self._ready))
+        return None
+
+    def take(self) -> Node:
+        """Takes the task that `peek` gave; its resources are its own until it is told what became of it."""
+        node = heapq.heappop(self._ready)[3]
+        for name, amount in shape_of(type(node.task)).policy.resources.items():
+            self._free[name] -= amount
+        return node
+
+    # --- what a crew tells ------------------------------------------------------------
+
+    def started(self, node: Node) -> None:
+        """A task begins to run."""
+        self._tell.started(node)
+
+    def finished(self, node: Node, seconds: float) -> None:
+        """A task has run, and its result is stored."""
+        self._give_back(node)
+        self._outcome.ran.append(node)
+        self._tell.finished(node, seconds)
+        node.waiting = -1
+        for dependent in node.dependents:
+            dependent.waiting -= 1
+            if dependent.waiting == 0:
+                self._push(dependent)
+        if self._asks:
+            self._answer(node)
+
+    def failed(self, node: Node, seconds: float, error: BaseException) -> None:
+        """A run of a task has failed; it is tried again where its class says so."""
+        self._give_back(node)
+        policy = shape_of(type(node.task)).policy
+        tries = self._tries.get(node, 0)
+        if tries < policy.retries:
+            self._tries[node] = tries + 1
+            wait = policy.retry_wait * 2.0**tries
+            _log.warning(
+                "%r failed with %s: %s; it is tried again%s, %d left",
+                node.task,
+                type(error).__name__,
+                error,
+                f" in {wait:g} s" if wait else "",
+                policy.retries - tries,
+            )
+            if wait:
+                heapq.heappush(self._delayed, (time.monotonic() + wait, node.order, node))
+            else:
+                self._push(node)
+            return
+        self._fail(node, seconds, error)
+
+    def returned(self, node: Node) -> None:
+        """A task that was taken has not run and is ready again."""
+        self._give_back(node)
+        self._push(node)
+
+    def asked(self, asker: Node, tasks: Sequence[AnyTask], reply: Callable[[BaseException | None], None]) -> None:
+        """A running task asks for others.
+
+        Args:
+            asker: the task that asks.
+            tasks: what it asks for.
+            reply: called once, when all of them are stored (with None) or some of them cannot be.
+        """
+        try:
+            plan = self._joined(self._plan_more(tasks), asker)
+        except Exception as error:
+            reply(error)
+            return
+        ask = _Ask(asker, plan, {node for node in plan.roots if node.waiting >= 0 and node.action != "reuse"}, reply)
+        self._asks.append(ask)
+        for node in plan.roots:
+            # Before what would begin anew, so that few tasks wait half done.
+            node.depth = max(node.depth, asker.depth + 1)
+        self._add(plan.in_order)
+        self._answer(None)
+
+    # --- inside -----------------------------------------------------------------------
+
+    def _add(self, nodes: Sequence[Node]) -> None:
+        new = [node for node in nodes if node.order < 0]
+        for node in reversed(new):
+            for child in node.requirements:
+                child.depth = max(child.depth, node.depth + 1)
+        free: list[Node] = []
+        for node in new:
+            self._count += 1
+            node.order = self._count
+            for child in node.requirements:
+                # What is reused was never added; what has run already waits for nothing.
+                if child.order >= 0 and child.waiting >= 0:
+                    node.waiting += 1
+                    if child.dependents:
+                        child.dependents.append(node)
+                    else:
+                        child.dependents = [node]
+            if not node.waiting:
+                free.append(node)
+        for node in free:
+            self._push(node)
+
+    def _push(self, node: Node) -> None:
+        if node.action == "run":
+            priority = shape_of(type(node.task)).policy.priority
+            heapq.heappush(self._ready, (-priority, -node.depth, node.order, node))
+        elif node.action == "missing":
+            self._fail(node, 0.0, MissingDataError(missing_sentence(node.task)))
+        else:
+            self._pass(node)
+
+    def _pass(self, node: Node) -> None:
+        """A bundle is complete when what it bundles is; bundles of bundles may be deep."""
+        pending = [node]
+        while pending:
+            bundle = pending.pop()
+            bundle.waiting = -1
+            for dependent in bundle.dependents:
+                dependent.waiting -= 1
+                if dependent.waiting == 0:
+                    if dependent.action == "wrap":
+                        pending.append(dependent)
+                    else:
+                        self._push(dependent)
+            if self._asks:
+                self._answer(bundle)
+
+    def _fail(self, node: Node, seconds: float, error: BaseException) -> None:
+        self._failures[node] = error
+        if node.order <= self._own:
+            self._outcome.failures[node] = error
+        self._tell.failed(node, seconds, error)
+        if self._asks:
+            self._answer(None)
+
+    def _give_back(self, node: Node) -> None:
+        needed = shape_of(type(node.task)).policy.resources
+        if needed:
+            for name, amount in needed.items():
+                self._free[name] += amount
+            for entry in self._parked:
+                heapq.heappush(self._ready, entry)
+            self._parked.clear()
+
+    def _wake(self) -> None:
+        now = time.monotonic()
+        while self._delayed and self._delayed[0][0] <= now:
+            self._push(heapq.heappop(self._delayed)[2])
+
+    def _pause(self) -> float | None:
+        return max(self._delayed[0][0] - time.monotonic(), 0.0) if self._delayed else None
+
+    # --- tasks that running tasks ask for ---------------------------------------------
+
+    def _joined(self, plan: Plan, asker: Node) -> Plan:
+        """The plan with the nodes of this run in the place of equal ones, so that nothing runs twice."""
+        if self._by_id is None:
+            self._by_id = {}
+            self._learn(self._plan.nodes)
+        by_id = self._by_id
+
+        def of_this_run(node: Node) -> Node:
+            known = by_id.get(identity(node.task))
+            # One that was reused may have to run now, and the reverse; only what this run runs is taken over.
+            return node if known is None or known.order < 0 or node.action == "reuse" else known
+
+        above = self._above(asker)
+        for node in plan.in_order:
+            known = of_this_run(node)
+            if known in above:
+                raise cycle([known.task, asker.task, known.task] if known is not asker else [asker.task, asker.task])
+            if known is node:
+                node.requirements = tuple(map(of_this_run, node.requirements))
+        joined = type(plan)(tuple(map(of_this_run, plan.roots)), tuple(map(of_this_run, plan.nodes)))
+        self._learn(joined.nodes)
+        return joined
+
+    def _learn(self, nodes: Iterable[Node]) -> None:
+        assert self._by_id is not None
+        for node in nodes:
+            self._by_id[identity(node.task)] = node
+
+    def _above(self, asker: Node) -> set[Node]:
+        """The asker, and all that waits for it."""
+        above: set[Node] = set()
+        pending = [asker]
+        while pending:
+            node = pending.pop()
+            if node not in above:
+                above.add(node)
+                pending.extend(node.dependents)
+                pending.extend(ask.asker for ask in self._asks if node in ask.waiting)
+        return above
+
+    def _answer(self, done: Node | None) -> None:
+        """Replies to those who asked and whose tasks have all run, or cannot."""
+        for ask in list(self._asks):
+            if done is not None and done not in ask.waiting:
                 continue
-            outcome.failures[node] = error
-            tell.failed(node, time.perf_counter() - clock, error)
-            return False
-        if not isinstance(seconds, (float, int)):
-            return seconds
-        outcome.ran.append(node)
-        tell.finished(node, seconds)
-        return True
-    return False
+            ask.waiting -= {done}
+            if ask.waiting and not (self._failures and self._stuck(ask)):
+                continue
+            self._asks.remove(ask)
+            below = [node for node in ask.plan.nodes if node in self._failures]
+            if not ask.waiting and not below:
+                ask.reply(None)
+                continue
+            blocked = sum(node.waiting > 0 and node.action == "run" for node in ask.plan.nodes)
+            failures = {node.task: self._failures[node] for node in below}
+            error = error_of(failures, blocked)
+            error.__cause__ = next(iter(failures.values()), None)
+            ask.reply(error)
+
+    def _stuck(self, ask: _Ask) -> bool:
+        """Whether nothing of what an asker waits for can still run."""
+        failed = self._failures
+        verdict: dict[Node, bool] = {}
+        for node in ask.plan.in_order:
+            below = [child for child in node.requirements if child.order >= 0 and child.waiting >= 0]
+            verdict[node] = node in failed or any(verdict.get(child, child in failed) for child in below)
+        return all(verdict.get(node, node in failed) for node in ask.waiting)
 
 
-def unfinished(plan: Plan, outcome: Outcome) -> Sequence[Node]:
-    """The nodes that would have run and did not come to it."""
-    settled = {*outcome.ran, *outcome.failures, *outcome.blocked}
-    return [node for node in plan.to_run if node not in settled]
+class _Ask:
+    """Tasks for which a running task waits."""
+
+    def __init__(
+        self, asker: Node, plan: Plan, waiting: set[Node], reply: Callable[[BaseException | None], None]
+    ) -> None:
+        self.asker = asker
+        self.plan = plan
+        self.waiting = waiting
+        self.reply = reply

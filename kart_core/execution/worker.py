@@ -55,15 +55,15 @@ class Worker:
         self._build = build
         self._on_progress = on_progress
         self._behind = behind
-        self._count = 0
         self._texts: dict[Any, str] = {}
 
-    def execute(self, task: AnyTask, replaces: bool) -> float | Future[float]:
+    def execute(self, task: AnyTask, replaces: bool, number: int) -> float | Future[float]:
         """Runs a task and stores its result.
 
         Args:
             task: the task.
             replaces: whether a record may be there that this run replaces.
+            number: of the attempt, within the run.
 
         Returns:
             How many seconds it took; where the result is stored behind, a future of it.
@@ -74,8 +74,7 @@ class Worker:
         started, clock = time.time(), time.perf_counter()
         behind: Future[float] | None = None
         with running.one_at_a_time:
-            self._count += 1
-            attempt = running.Attempt(task, f"{self._run}-{self._count}", resolved(task), self._progress_of(task))
+            attempt = running.Attempt(task, f"{self._run}-{number}", resolved(task), self._progress_of(task))
             _refuse_circle(attempt)
             before = running.enter(attempt)
             try:

@@ -1,0 +1,184 @@
+"""The executor that runs work in processes of this machine, one piece at a time in each.
+
+Each worker is a fresh Python, started and never forked: file systems and CUDA do not survive a
+fork. It is the leader of a process group of its own, so that a signal of the terminal reaches the
+coordinating process alone, and so that whatever the work started ends with the worker.
+
+Messages go through a pair of sockets. The pools of the standard library and of loky are not used:
+when one worker dies they give up all the others and what was under way there, they cannot stop a
+single piece of work, and they pass work through a thread and a queue.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from kart_core.errors import PluginError
+from kart_core.plugin import Executor
+
+__all__ = ["RECORDS", "WorkerProcess", "WorkerProcesses"]
+
+_START = (
+    "import json, sys; told = json.loads(sys.argv[1]); sys.path[:] = told['path']; sys.argv[:] = told['argv']; "
+    "from importlib import import_module; "
+    "getattr(import_module(told['module']), told['function'])(told['descriptor'])"
+)
+_PATIENCE = 5.0  # seconds for a process to end that has closed its socket
+
+
+class WorkerProcess:
+    """One worker: a Python process that takes messages and answers with messages.
+
+    Args:
+        entry: the function that it calls, ``module:function``, with the descriptor of its socket.
+    """
+
+    def __init__(self, entry: str) -> None:
+        here, there = socket.socketpair()
+        with there:
+            # The path goes along with the command: kart itself may lie where only this process looks.
+            module, _, function = entry.partition(":")
+            told = {
+                "path": [part if part else os.getcwd() for part in sys.path],
+                "argv": sys.argv,
+                "module": module,
+                "function": function,
+                "descriptor": there.fileno(),
+            }
+            self._process = subprocess.Popen(
+                [sys.executable, *_flags(), "-c", _START, json.dumps(told)],
+                pass_fds=(there.fileno(),),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._connection = Connection(here.detach())
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when a message has come, or the worker has ended."""
+        return self._connection.fileno()
+
+    def send(self, message: bytes) -> None:
+        """Sends a message.
+
+        Raises:
+            OSError: the worker has ended.
+        """
+        self._connection.send_bytes(message)
+
+    def receive(self) -> bytes:
+        """The next message; waits for it.
+
+        Raises:
+            EOFError: the worker has ended.
+            OSError: the worker has ended.
+        """
+        return self._connection.recv_bytes()
+
+    def has_message(self) -> bool:
+        """Whether `receive` would not wait."""
+        return self._connection.poll()
+
+    def interrupt(self) -> None:
+        """Asks for an end, as Ctrl-C does; whoever takes no notice is to be killed."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """Ends the process and all that it started, at once."""
+        with suppress(ProcessLookupError, PermissionError):  # of a group that is gone macOS says the latter
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def ending(self) -> str:
+        """How the process ended, for messages; one that closed its socket and lives on is killed."""
+        try:
+            status = self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            status = self._process.wait()
+        # What it started, and left behind, ends too.
+        self.kill()
+        self._connection.close()
+        if status < 0:
+            return f"was killed by signal {-status} ({_named(-status)})"
+        return f"ended with exit status {status}"
+
+
+class WorkerProcesses:
+    """Starts workers, and ends those that are left."""
+
+    def __init__(self) -> None:
+        self._started: list[WorkerProcess] = []
+
+    def start(self, entry: str) -> WorkerProcess:
+        """Starts a worker.
+
+        Args:
+            entry: what it runs, as ``module:function``; the function takes the descriptor of a socket.
+
+        Raises:
+            PluginError: the system starts no process.
+        """
+        try:
+            worker = WorkerProcess(entry)
+        except OSError as error:
+            raise PluginError(
+                f"the executor 'processes' cannot start a worker process ({error}); give fewer --workers"
+            ) from error
+        self._started.append(worker)
+        return worker
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Ends the workers: those that were told to end are waited for, others are killed.
+
+        Args:
+            wait: whether to give them time.
+        """
+        for worker in self._started:
+            if not wait:
+                worker.kill()
+            worker.ending()
+        self._started.clear()
+
+
+def _named(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "no name"
+
+
+def _flags() -> list[str]:
+    """The flags of this interpreter that decide what code means and which warnings are shown."""
+    flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    if sys.flags.dev_mode:
+        flags += ["-X", "dev"]
+    if sys.flags.utf8_mode:
+        flags += ["-X", "utf8"]
+    if sys.flags.dont_write_bytecode or sys.dont_write_bytecode:
+        flags += ["-B"]
+    return [*flags, *(f"-W{option}" for option in sys.warnoptions)]
+
+
+def _open(_workers: int) -> WorkerProcesses:
+    if os.name != "posix":
+        raise PluginError(
+            "the executor 'processes' needs Linux or macOS; on this system run without --workers, or use an executor "
+            "of a plugin"
+        )
+    return WorkerProcesses()
+
+
+RECORDS = {("kart_executors", "processes"): Executor("processes", open=_open)}
+"""Each record under its hook and name, as the host looks it up."""

@@ -1,0 +1,147 @@
+"""Crews: who runs the tasks that the scheduler has ready. This one runs them in the process that builds."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kart_core.declaration import shape_of
+from kart_core.execution.behind import AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from kart_core.execution.pool import ProcessCrew
+    from kart_core.execution.scheduler import Scheduler
+    from kart_core.execution.worker import Worker
+    from kart_core.graph import Node
+    from kart_core.plugin import ExecutorSession
+
+
+class Crew(Protocol):
+    """Takes ready tasks from a scheduler, and tells it what became of them."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way, so that `wait` has something to wait for."""
+        ...
+
+    def fill(self, scheduler: Scheduler) -> None:
+        """Takes from the scheduler what there is room for."""
+        ...
+
+    def wait(self, scheduler: Scheduler, timeout: float | None) -> None:
+        """Waits until something has happened, and tells the scheduler.
+
+        Args:
+            scheduler: is told.
+            timeout: the seconds after which it is to return all the same; None: as long as it takes.
+        """
+        ...
+
+    def finish(self, scheduler: Scheduler) -> None:
+        """Brings an interrupted run to its end: what has run is told, what is still running is stopped."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what the crew took."""
+        ...
+
+
+class InlineCrew:
+    """Runs one task after the other in this process, when it takes them.
+
+    Args:
+        session: of the executor.
+        worker: runs a task.
+        aside: makes the crew of one process in which tasks run that may have to be stopped.
+    """
+
+    def __init__(self, session: ExecutorSession, worker: Worker, aside: Callable[[], ProcessCrew]) -> None:
+        self._session = session
+        self._execute = worker.execute
+        self._make_aside = aside
+        self._aside: ProcessCrew | None = None
+        self._storing: dict[Future[float], Node] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether results are on their way to storage, or a task in the process aside waits for others."""
+        return bool(self._storing) or (self._aside is not None and self._aside.busy)
+
+    def fill(self, scheduler: Scheduler) -> None:
+        """Runs the next task."""
+        if self._aside is not None and self._aside.busy:
+            self._aside.resume()
+            self._wait_aside(self._aside, scheduler)
+        if len(self._storing) >= AT_ONCE:
+            return
+        node = scheduler.peek()
+        if node is None:
+            return
+        if shape_of(type(node.task)).policy.timeout is not None:
+            self._run_aside(scheduler)
+            return
+        scheduler.take()
+        self._run(node, scheduler)
+
+    def _run(self, node: Node, scheduler: Scheduler) -> None:
+        scheduler.started(node)
+        clock = time.perf_counter()
+        try:
+            seconds: Any = self._session.submit(
+                self._execute, node.task, node.replaces, scheduler.next_number()
+            ).result()
+        except (Exception, SystemExit) as error:
+            scheduler.failed(node, time.perf_counter() - clock, error)
+            return
+        if isinstance(seconds, (float, int)):
+            scheduler.finished(node, seconds)
+        else:
+            self._storing[seconds] = node
+
+    def _run_aside(self, scheduler: Scheduler) -> None:
+        """Runs the next task in a process that can be killed; nothing else runs meanwhile."""
+        if self._aside is None:
+            self._aside = self._make_aside()
+        self._aside.fill(scheduler)
+        self._wait_aside(self._aside, scheduler)
+
+    def _wait_aside(self, aside: ProcessCrew, scheduler: Scheduler) -> None:
+        while aside.working:
+            aside.wait(scheduler, None)
+
+    def wait(self, scheduler: Scheduler, timeout: float | None) -> None:
+        """Takes in what was stored; waits only where no task can run before."""
+        if self._storing:
+            self._settle(scheduler, hurry=len(self._storing) < AT_ONCE and scheduler.ready > 0)
+        elif timeout and not scheduler.ready:
+            time.sleep(timeout)
+
+    def _settle(self, scheduler: Scheduler, hurry: bool) -> None:
+        finished = [future for future in self._storing if future.done()]
+        if not finished and not hurry:
+            from concurrent.futures import FIRST_COMPLETED, wait
+
+            finished = list(wait(self._storing, return_when=FIRST_COMPLETED).done)
+        for future in finished:
+            node = self._storing.pop(future)
+            error = future.exception()
+            if error is None:
+                scheduler.finished(node, future.result())
+            else:
+                scheduler.failed(node, 0.0, error)
+
+    def finish(self, scheduler: Scheduler) -> None:
+        """Waits for the results that are on their way: what has run is not lost."""
+        if self._aside is not None:
+            self._aside.finish(scheduler)
+        while self._storing:
+            self._settle(scheduler, hurry=False)
+
+    def close(self) -> None:
+        """Ends the executor's session, and the process aside."""
+        if self._aside is not None:
+            self._aside.close()
+        self._session.shutdown()

@@ -1,0 +1,129 @@
+"""What a worker process logs and prints, taken to the process that builds: the user's handlers are there."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Send = Callable[[tuple[Any, ...]], None]
+
+_KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SIMPLE = (str, int, float, bool, type(None))
+
+
+def levels() -> dict[str, int]:
+    """The levels that loggers have in this process, by name; the root's under the empty one."""
+    manager = logging.Logger.manager
+    named = {
+        name: logger.level
+        for name, logger in list(manager.loggerDict.items())
+        if isinstance(logger, logging.Logger) and logger.level
+    }
+    return {**named, "": logging.getLogger().level, "disabled": manager.disable}
+
+
+def forward(send: Send, levels: Mapping[str, int]) -> None:
+    """Sends all that this process, which is a worker, logs and prints.
+
+    Args:
+        send: takes a message.
+        levels: those of the process that builds; what it would not show is not sent.
+    """
+    given = dict(levels)
+    logging.disable(given.pop("disabled", 0))
+    for name, level in given.items():
+        logging.getLogger(name or None).setLevel(level)
+    logging.getLogger().addHandler(_Forwarder(send))
+    sys.stdout = Printed("stdout", sys.stdout, send)
+    sys.stderr = Printed("stderr", sys.stderr, send)
+
+
+class _Forwarder(logging.Handler):
+    """Sends log records as plain data."""
+
+    def __init__(self, send: Send) -> None:
+        super().__init__()
+        self._send = send
+        self._formatter = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            told = {name: value for name, value in vars(record).items() if isinstance(value, _SIMPLE)}
+            others = {name: repr(value) for name, value in vars(record).items() if name not in _KNOWN | told.keys()}
+            told.update(others, msg=record.getMessage(), args=None, exc_info=None)
+            if record.exc_info:
+                told["exc_text"] = self._formatter.formatException(record.exc_info)
+            self._send(("log", told))
+        except Exception:
+            self.handleError(record)
+
+
+def hand_over(told: Mapping[str, Any], task: str | None) -> None:
+    """Gives a log record of a worker to the handlers of this process.
+
+    Its message begins with the task's name, for lines of several workers come mixed; the name also
+    stands in the record's attribute ``kart_task``.
+    """
+    record = logging.makeLogRecord(dict(told))
+    record.kart_task = task
+    if task is not None:
+        record.msg = f"{task}: {record.msg}"
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+class Printed(io.TextIOBase):
+    """Takes the place of a standard stream of a worker: what is written goes out by whole lines, or when flushed."""
+
+    def __init__(self, name: str, beneath: Any, send: Send) -> None:
+        self._name = name
+        self._beneath = beneath
+        self._send = send
+        self._text = ""
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As of any text that leaves a worker."""
+        return "utf-8"
+
+    @property
+    def buffer(self) -> Any:
+        """The stream beneath, for bytes: they go where the worker's own stream leads."""
+        return self._beneath.buffer
+
+    def fileno(self) -> int:
+        """Of the stream beneath."""
+        return self._beneath.fileno()
+
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Takes text."""
+        self._text += text
+        end = self._text.rfind("\n") + 1
+        if end:
+            whole, self._text = self._text[:end], self._text[end:]
+            self._send(("print", self._name, whole))
+        return len(text)
+
+    def flush(self) -> None:
+        """Sends what is there, be it no whole line."""
+        if self._text:
+            text, self._text = self._text, ""
+            self._send(("print", self._name, text))
+
+
+def show(stream: str, text: str) -> None:
+    """Writes what a worker printed."""
+    file = sys.stdout if stream == "stdout" else sys.stderr
+    if file is not None:  # pyright: ignore[reportUnnecessaryComparison] - a program without a console has none
+        file.write(text)
+        file.flush()

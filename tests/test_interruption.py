@@ -1,0 +1,218 @@
+"""Ctrl-C and SIGTERM: what has run is kept, what runs is stopped, nothing is half written, nothing is left running."""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PIPE = """\
+import os
+import time
+
+import kart_core as kart
+
+
+class Step(kart.TaskOnKart[int]):
+    i: int
+
+    def run(self) -> int:
+        with open("ran.txt", "a") as file:
+            file.write(f"{self.i}\\n")
+        time.sleep(0.04)
+        return self.i
+
+
+class Hundred(kart.TaskOnKart[int]):
+    steps: tuple[Step, ...] = tuple(Step(i=i) for i in range(100))
+
+    def run(self) -> int:
+        return sum(self.load(self.steps))
+
+
+class Stubborn(kart.TaskOnKart[int]):
+    i: int
+
+    def run(self) -> int:
+        with open(f"begun{self.i}.txt", "w") as file:
+            file.write(str(os.getpid()))
+        while True:
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                pass
+
+
+class BothStubborn(kart.WrapperTask):
+    ones: tuple[Stubborn, ...] = (Stubborn(i=1), Stubborn(i=2))
+"""
+
+COMMAND = [sys.executable, "-c", "from kart_core.cli import main; main()", "run"]
+
+
+class Terminal:
+    """A command in the foreground of a terminal of its own."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.pid, self._master = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.execv(sys.executable, [*COMMAND, *words])
+        self.shown = ""
+
+    def read_until(self, pattern: str, seconds: float) -> None:
+        """Reads what is shown until it matches."""
+        end = time.monotonic() + seconds
+        while not re.search(pattern, self.shown):
+            if not self._read(end - time.monotonic()):
+                raise AssertionError(f"{pattern!r} was not shown; what was: {self.shown}")
+
+    def press_ctrl_c(self) -> None:
+        """As a user does: the terminal sends the signal to its whole foreground group."""
+        os.write(self._master, b"\x03")
+
+    def end(self, seconds: float) -> int:
+        """The exit code; fails if the command takes longer."""
+        end = time.monotonic() + seconds
+        while self._read(min(0.05, end - time.monotonic())) or time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                while self._read(0):
+                    pass
+                os.close(self._master)
+                return os.waitstatus_to_exitcode(status)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        raise AssertionError(f"it did not end within {seconds} s; shown: {self.shown[-2000:]}")
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self._master], [], [], max(seconds, 0))[0]:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:
+            return False
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
+
+def _workers_of(folder: Path) -> list[int]:
+    """The processes whose working directory is the folder."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if Path(entry / "cwd").readlink() == folder and "Z" not in (entry / "stat").read_text().split()[2]:
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def _ran(folder: Path) -> list[int]:
+    path = folder / "ran.txt"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _is_whole(folder: Path) -> int:
+    """How many results are stored; each has its record, and nothing else lies there."""
+    results = sorted(path.stem.rpartition("_")[2] for path in folder.glob("resources/pipe/Step_*.pkl"))
+    records = sorted(path.stem for path in folder.glob("resources/.kart/records/pipe.Step/*.json"))
+    assert set(records) <= set(results)
+    left = [str(path) for path in folder.rglob("*.tmp")]
+    assert not left
+    return len(records)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+@pytest.mark.parametrize("seed", range(5 if not os.environ.get("KART_SLOW_TESTS") else 20))
+def test_ctrl_c_at_any_moment_keeps_what_has_run_and_leaves_nothing_running(project: Any, seed: int) -> None:
+    folder: Path = project.folder
+    project.write("pipe.py", PIPE)
+    terminal = Terminal(folder, "pipe:Hundred", "--workers", "2")
+    for _ in range(400):
+        if _ran(folder):
+            break
+        terminal._read(0.02)
+    time.sleep(random.Random(seed).uniform(0, 1.7))
+    terminal.press_ctrl_c()
+    assert terminal.end(3.0) == 130, terminal.shown
+    assert "interrupted" in terminal.shown
+    assert _workers_of(folder) == []
+    stored = _is_whole(folder)
+    begun = set(_ran(folder))
+    assert stored <= len(begun) <= stored + 2
+    (folder / "ran.txt").unlink()
+    done = project.shell("run", "pipe:Hundred", "--workers", "2")
+    assert done.code == 0, done.err
+    assert len(_ran(folder)) == 100 - stored
+    assert _is_whole(folder) == 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_task_that_takes_no_notice_is_stopped_all_the_same(project: Any) -> None:
+    folder: Path = project.folder
+    project.write("pipe.py", PIPE)
+    terminal = Terminal(folder, "pipe:BothStubborn", "--workers", "2")
+    _await_both(folder, terminal)
+    terminal.press_ctrl_c()
+    assert terminal.end(4.0) == 130, terminal.shown
+    assert _workers_of(folder) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_second_ctrl_c_stops_at_once(project: Any) -> None:
+    folder: Path = project.folder
+    project.write("pipe.py", PIPE)
+    terminal = Terminal(folder, "pipe:BothStubborn", "--workers", "2")
+    _await_both(folder, terminal)
+    terminal.press_ctrl_c()
+    time.sleep(0.1)
+    clock = time.monotonic()
+    terminal.press_ctrl_c()
+    assert terminal.end(3.0) == 130, terminal.shown
+    assert time.monotonic() - clock < 1.0
+    assert _workers_of(folder) == []
+
+
+def _await_both(folder: Path, terminal: Terminal) -> None:
+    for _ in range(400):
+        if all((folder / f"begun{i}.txt").exists() for i in (1, 2)):
+            return
+        terminal._read(0.05)
+    raise AssertionError(terminal.shown)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_ends_a_run_as_ctrl_c_does(project: Any, workers: str) -> None:
+    folder: Path = project.folder
+    project.write("pipe.py", PIPE)
+    running = subprocess.Popen(
+        [*COMMAND, "pipe:Hundred", "--workers", workers],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for _ in range(400):
+        if len(_ran(folder)) > 4:
+            break
+        time.sleep(0.02)
+    running.terminate()
+    told, _ = running.communicate(timeout=10)
+    assert running.returncode == 130, told
+    assert "interrupted" in told
+    stored = _is_whole(folder)
+    (folder / "ran.txt").unlink()
+    assert project.shell("run", "pipe:Hundred").code == 0
+    assert len(_ran(folder)) == 100 - stored
