@@ -232,7 +232,7 @@ def test_a_task_that_names_no_method_draws_from_the_callers_generator() -> None:
 
 
 def test_the_record_tells_the_seed_and_the_methods() -> None:
-    task = Draw(**FIXED)
+    task = DrawNumpy(**FIXED)
     kart.build(task)
     assert kart.record(task).seed == {"value": 57, "methods": METHODS}
     plain = Draw(name="plain")

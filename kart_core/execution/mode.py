@@ -125,14 +125,13 @@ def check_workers(workers: Any) -> None:
 
 
 def _count(found: Found) -> int:
-    value: Any = found.value
-    if isinstance(value, str) and value.strip().isdigit():
-        value = int(value)
+    given: Any = found.value
+    workers: Any = int(given) if isinstance(given, str) and given.strip().isdigit() else given
     try:
-        check_workers(value)
+        check_workers(workers)
     except ParameterError as error:
         raise ConfigError(f"{found.source}: {error}") from None
-    return value
+    return int(workers)
 
 
 def _limits() -> Mapping[str, float]:

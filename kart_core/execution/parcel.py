@@ -7,7 +7,7 @@ before it. So a chain of 20,000 is 20,000 small entries for a worker, and never 
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from kart_core.declaration import shape_of
 from kart_core.errors import KartError, ParameterError
@@ -151,9 +151,10 @@ def _is_plain(value: Any) -> bool:
     if type(value) in _PLAIN:
         return True
     if type(value) in (list, tuple):
-        return all(map(_is_plain, value))
+        return all(map(_is_plain, cast("list[Any]", value)))
     if type(value) is dict:
-        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+        items = cast("dict[Any, Any]", value)
+        return all(map(_is_plain, items)) and all(map(_is_plain, items.values()))
     return False
 
 
@@ -200,18 +201,11 @@ class Receiver:
         if isinstance(cls, Exception):
             return cls
         try:
-            if isinstance(values, bytes):
-                values = pickle.loads(values)
-            shape = shape_of(cls)
-            # What holds no task needs no look inside.
-            task = cls(**dict(self._fields(shape, values)), **(given or {}))
-            if task._kart_identity is None or task._kart_overrides_requires:
-                task.__dict__["_kart_identity"] = unique
-            elif task._kart_identity != unique:
-                raise KartError(
-                    f"a worker makes another task of {task!r} than the process that builds: its code, or a file that "
-                    "it holds, was changed meanwhile; run again"
-                )
+            held: list[Any] = pickle.loads(values) if isinstance(values, bytes) else values
+            task = cls(**dict(self._fields(shape_of(cls), held)), **(given or {}))
+            # It was fixed when the task was made, maybe under another configuration than this run's. Whether a file
+            # that the task holds has changed since is seen when it runs.
+            task.__dict__["_kart_identity"] = unique
         except Exception as error:
             return error
         return task
