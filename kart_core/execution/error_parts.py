@@ -1,6 +1,7 @@
 """An exception taken apart: the parts of which each travels, or does not, for itself.
 
-Nothing of an exception's own code is trusted: its ``__str__``, ``__repr__`` and ``__reduce__`` may raise, or give without end.
+Nothing of an exception's own code is trusted: its ``__str__``, ``__repr__`` and ``__reduce__`` may raise, or give
+without end.
 """
 
 from __future__ import annotations
