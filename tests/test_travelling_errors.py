@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import kart_core as kart
 from kart_core.declaration import ParameterInfo
 from kart_core.errors import BuildError, MissingDataError, ParameterError
-from kart_core.execution.travelling import MOST_TEXT, pack, unpack
+from kart_core.execution.error_parts import MOST_TEXT
+from kart_core.execution.travelling import pack, unpack
 from kart_core.plugin import Secret
 from kart_core.report.failures import raised_in, trimmed
 from tests.elsewhere import Elsewhere
