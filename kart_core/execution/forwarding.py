@@ -124,6 +124,6 @@ class Printed(io.TextIOBase):
 def show(stream: str, text: str) -> None:
     """Writes what a worker printed."""
     file = sys.stdout if stream == "stdout" else sys.stderr
-    if file is not None:  # pyright: ignore[reportUnnecessaryComparison] - a program without a console has none
+    if file is not None:  # a program without a console has none
         file.write(text)
         file.flush()
