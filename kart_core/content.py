@@ -58,9 +58,9 @@ class Content:
 
     def put(self, store: Store, path: str) -> None:
         """Puts the content in its place."""
-        if self.path is None:
-            store.put(path, cast("bytes", self.data))
-        else:
+        if self.data is not None:
+            store.put(path, self.data)
+        elif self.path is not None:
             store.put_file(path, self.path)
             self.path = None
 
@@ -84,16 +84,15 @@ class _Spool:
     It is no `io.RawIOBase`: making and closing one takes longer than pickling a small value.
     """
 
-    __slots__ = ("_directory", "_file", "_hash", "_parts", "closed", "path", "size")
+    size = 0
+    path: str | None = None
+    closed = False
+    _file: io.FileIO | None = None
+    _hash: Any = None
 
     def __init__(self, directory: Callable[[], str]) -> None:
         self._directory = directory
         self._parts: list[bytes] = []
-        self._file: io.FileIO | None = None
-        self._hash: Any = None
-        self.size = 0
-        self.path: str | None = None
-        self.closed = False
 
     def writable(self) -> bool:
         return True
@@ -127,7 +126,7 @@ class _Spool:
         length = len(data) if type(data) is bytes else memoryview(data).nbytes
         if self._file is None:
             if self.size + length <= MEMORY:
-                self._parts.append(bytes(data))
+                self._parts.append(data if type(data) is bytes else bytes(data))
                 self.size += length
                 return length
             self._roll_over()

@@ -175,9 +175,9 @@ class Host:
         except Fault as fault:
             raise PluginError(f"the plugin {plugin.name} ({plugin.label}) is broken: {fault}") from fault
 
-    def used(self) -> dict[str, str]:
+    def used(self) -> Mapping[str, str]:
         """The plugins whose records were used so far: distribution, or ``local:module.Class``, to version."""
-        return dict(self._used)
+        return self._used
 
     def require(self, used: Mapping[str, str], where: str) -> None:
         """Makes sure that this process has the plugins that another one used, in the same versions.
@@ -251,7 +251,7 @@ class Host:
 
     def _remember(self, plugin: KnownPlugin) -> None:
         name, version = plugin.identity
-        self._used[name] = version
+        self._used = {**self._used, name: version}
 
 
 class _Listener:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import pickle
-from types import GeneratorType
+from types import NoneType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from kart_core.frozen import FrozenDict, FrozenList
+from kart_core.nested import is_lazy
 from kart_core.plugin import Serializer
 
 if TYPE_CHECKING:
@@ -31,8 +32,13 @@ class Parts:
     """
 
 
+_ATOMS = frozenset({NoneType, bool, int, float})
+
+
 def _dump_pkl(value: Any, file: BinaryIO) -> None:
-    if _is_lazy(value):
+    if type(value) in _ATOMS:
+        file.write(pickle.dumps(value, 5))  # the same bytes without the making of a pickler
+    elif is_lazy(value):
         _dump_parts(value, file)
     else:
         _pickle(pickle.Pickler(file, protocol=5), value)
@@ -45,13 +51,6 @@ def _pickle(pickler: pickle.Pickler, value: object) -> None:
         raise TypeError(str(error)) from error
     except RecursionError as error:
         raise ValueError("the value is nested too deep for pickle: give it a flatter form") from error
-
-
-def _is_lazy(value: object) -> bool:
-    # Iterators of Python's own alone: an object of another class, a reader or a data loader, may be a
-    # value in its own right that merely happens to be iterated.
-    kind = type(value)
-    return kind is GeneratorType or (hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools"))
 
 
 def _dump_parts(values: Iterator[object], file: BinaryIO) -> None:
