@@ -54,3 +54,8 @@ def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 def is_items(value: object) -> TypeGuard[Collection[Any]]:
     """Whether a value is a list, a tuple or a set."""
     return isinstance(value, (list, tuple, set, frozenset))
+
+
+def name_of(kind: type) -> str:
+    """How messages name a class: with its module, unless it is built in."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -50,17 +50,17 @@ class Plan:
         """The nodes below the roots that take part, each after those that it requires."""
         return [node for node in ordered(self.roots) if node.action not in ("skip", "reuse")]
 
-    @property
+    @cached_property
     def to_run(self) -> list[Node]:
         """The nodes whose tasks will run, each after those that it requires."""
         return [node for node in self.in_order if node.action == "run"]
 
-    @property
+    @cached_property
     def reused(self) -> list[Node]:
         """The nodes whose results are stored."""
         return [node for node in self.nodes if node.action == "reuse"]
 
-    @property
+    @cached_property
     def missing(self) -> list[Node]:
         """The nodes of external data that is not there."""
         return [node for node in self.nodes if node.action == "missing"]
@@ -199,7 +199,7 @@ def ordered(nodes: Iterable[Node]) -> Iterator[Node]:
         node, ready = stack.pop()
         if node in done:
             continue
-        if ready:
+        if ready or not node.requirements:
             done.add(node)
             yield node
         else:

@@ -12,12 +12,12 @@ from errno import EXDEV
 from itertools import count
 from typing import TYPE_CHECKING, BinaryIO
 
-from kart_core.plugin import Stat, Store
+from kart_core.plugin import Stat, Storage, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["LocalStore", "refuse_way_out"]
+__all__ = ["RECORDS", "LocalStore", "refuse_way_out"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
@@ -270,3 +270,11 @@ def refuse_way_out(path: str) -> None:
         raise ValueError("the path of a file in the workspace is empty")
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"the path {path!r} leads out of the workspace: give one without '..', relative to it")
+
+
+def _open(url: str) -> Store:
+    return LocalStore(os.path.abspath(url.removeprefix("file://")))
+
+
+RECORDS = {("kart_storages", "file"): Storage("file", open=_open, shared="machine")}
+"""Each record under its hook and name, as the host looks it up."""
