@@ -291,13 +291,18 @@ _using: ContextVar[Host | None] = ContextVar("kart_core.host", default=None)
 _latest: tuple[Config, Host] | None = None
 
 
-def current() -> Host:
-    """The host in use here: that of `using`, or one made of the current configuration."""
+def current(config: Config | None = None) -> Host:
+    """The host in use here: that of `using`, or one made of the current configuration.
+
+    Args:
+        config: the current configuration, where it is at hand.
+    """
     global _latest
     host = _using.get()
     if host is not None:
         return host
-    config = configuration.current()
+    if config is None:
+        config = configuration.current()
     latest = _latest
     if latest is None or latest[0] is not config:
         latest = _latest = (config, Host(config))

@@ -99,8 +99,7 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
         ParameterError: an argument that is missing, unknown or of the wrong type.
         IdentityError: a value of which no id can be made.
     """
-    cls = type(task)
-    shape: Shape = cls.__dict__.get("_kart_shape") or shape_of(cls)
+    shape = shape_of(type(task))
     state: State = shape.state
     if state is None or state.config is not config.current():  # pyright: ignore[reportUnnecessaryComparison]
         state = state_of(shape)

@@ -56,6 +56,7 @@ def is_items(value: object) -> TypeGuard[Collection[Any]]:
     return isinstance(value, (list, tuple, set, frozenset))
 
 
-def name_of(kind: type) -> str:
-    """How messages name a class: with its module, unless it is built in."""
+def class_name(value: object) -> str:
+    """How messages name the class of a value: with its module, unless it is built in."""
+    kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -87,12 +87,11 @@ class Resolved:
 
 def resolved(task: AnyTask) -> Resolved:
     """What holds for a task under the current configuration and plugins."""
-    cls = type(task)
-    shape: Shape = cls.__dict__.get("_kart_shape") or shape_of(cls)
+    shape, conf = shape_of(type(task)), config.current()
     state: State = shape.state
-    if state is None or state.config is not config.current():  # pyright: ignore[reportUnnecessaryComparison]
+    if state is None or state.config is not conf:  # pyright: ignore[reportUnnecessaryComparison]
         state = state_of(shape)
-    present = host.current()
+    present = host.current(conf)
     given: Any = task._kart_given
     if given:
         return Resolved(shape, state, given, present)

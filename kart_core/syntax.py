@@ -192,6 +192,7 @@ class Scope:
 
 
 _Named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_MayBind = (ast.MatchAs, ast.MatchStar, ast.MatchMapping, ast.Subscript, ast.Attribute)
 _BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 
 
@@ -232,6 +233,8 @@ def _bound_by(statement: ast.AST, pieces: Iterable[ast.AST]) -> set[str]:
             if isinstance(node, ast.Name):
                 if isinstance(node.ctx, ast.Store):
                     names.add(node.id)
+            elif not isinstance(node, _MayBind):
+                continue
             elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
                 names.add(node.name)
             elif isinstance(node, ast.MatchMapping) and node.rest:

@@ -9,7 +9,7 @@ import io
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from kart_core.frozen import FrozenDict
-from kart_core.nested import name_of
+from kart_core.nested import class_name
 from kart_core.plugin import Serializer
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _plain_array(value: object, suffix: str) -> _Array:
 
     if type(value) not in (numpy.ndarray, numpy.memmap):
         raise TypeError(
-            f"{suffix} holds numpy.ndarray, not {name_of(type(value))}: give numpy.asarray(value), or use .pkl"
+            f"{suffix} holds numpy.ndarray, not {class_name(value)}: give numpy.asarray(value), or use .pkl"
         )
     array = cast("_Array", value)
     dtype = array.dtype
@@ -117,7 +117,7 @@ def _dump_npz(value: object, file: BinaryIO) -> None:
     import zipfile
 
     if type(value) not in (dict, FrozenDict):
-        raise TypeError(f".npz holds a dict of arrays, not {name_of(type(value))}: give {{name: array}}, or use .pkl")
+        raise TypeError(f".npz holds a dict of arrays, not {class_name(value)}: give {{name: array}}, or use .pkl")
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in cast("Mapping[object, object]", value).items():
             if type(name) is not str:

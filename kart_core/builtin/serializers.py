@@ -12,7 +12,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from kart_core.frozen import FrozenDict, FrozenList
-from kart_core.nested import is_lazy, name_of
+from kart_core.nested import class_name, is_lazy
 from kart_core.plugin import Serializer
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _check_json(value: Any, where: str) -> None:
     elif kind.__module__ == "numpy" and isinstance(value, (float, str)):
         return  # numpy.float64 and numpy.str_ are Python's own, and come back equal
     else:
-        raise TypeError(f"{where} is a {name_of(kind)}, which JSON does not give back: {_way_out(value)}")
+        raise TypeError(f"{where} is a {class_name(value)}, which JSON does not give back: {_way_out(value)}")
 
 
 def _way_out(value: object) -> str:
@@ -148,7 +148,7 @@ def _load_json(file: BinaryIO) -> Any:
 def _stream_json(file: BinaryIO) -> Iterator[Any]:
     value = _load_json(file)
     if not isinstance(value, list):
-        raise ValueError(f"only a JSON list is read in parts, and this is {name_of(type(value))}: load it whole")
+        raise ValueError(f"only a JSON list is read in parts, and this is {class_name(value)}: load it whole")
     yield from cast("list[Any]", value)
 
 
@@ -157,7 +157,7 @@ def _stream_json(file: BinaryIO) -> Iterator[Any]:
 
 def _dump_txt(value: object, file: BinaryIO) -> None:
     if type(value) is not str:
-        raise TypeError(f".txt holds a str, not {name_of(type(value))}: give a str, or use .json or .pkl")
+        raise TypeError(f".txt holds a str, not {class_name(value)}: give a str, or use .json or .pkl")
     file.write(value.encode())
 
 
@@ -172,7 +172,7 @@ def _stream_txt(file: BinaryIO) -> Iterator[str]:
 
 def _dump_bin(value: object, file: BinaryIO) -> None:
     if type(value) is not bytes:
-        raise TypeError(f".bin holds bytes, not {name_of(type(value))}: give bytes(value), or use .pkl")
+        raise TypeError(f".bin holds bytes, not {class_name(value)}: give bytes(value), or use .pkl")
     file.write(value)
 
 
