@@ -287,14 +287,16 @@ def setting(shape: Shape, state: State, name: str) -> Any:
         return state.settings[name]
     found = state.config.find(shape.sections, name)
     value: Any
-    if found is None:
-        value = shape.defaults.get(name, SETTINGS[name].default)
-    else:
+    if found is not None:
         try:
             value = _convert(found.value, SETTINGS[name].annotation, found.text)
         except ParameterFault as fault:
             raise ConfigError(f"{found.source}: given {fault.given}, but it takes {fault.expected}") from None
-    value = check_setting(shape.name, name, value)
+        value = check_setting(shape.name, name, value)
+    elif name in shape.defaults:
+        value = check_setting(shape.name, name, shape.defaults[name])
+    else:
+        value = SETTINGS[name].default
     state.settings[name] = value
     return value
 

@@ -102,16 +102,16 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
     late: Mapping[Node, str] = {}
     while level:
         reasons = {node: why for node in level if (why := forced.get(node) or late.get(node) or _own_rerun(node))}
-        asked = [node for node in level if node not in reasons and not node.task._kart_wraps]
+        asked = [node for node in level if not node.task._kart_wraps and node not in reasons]
         seen_of = look([node.task for node in asked], [node.resolved for node in asked])
         for node, found in zip(asked, seen_of, strict=True):
             _set(node, found)
         below: list[Node] = []
         for node in level:
-            if node in reasons and not node.task._kart_wraps:
-                _will_run(node, reasons[node])
             if node.task._kart_wraps:
                 node.action, node.reason = "wrap", "a bundle of its requirements"
+            elif node in reasons:
+                _will_run(node, reasons[node])
             upstream = node.action in ("reuse", "wrap") and node.resolved.strict
             if upstream:
                 strict.append(node)

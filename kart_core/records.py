@@ -40,7 +40,7 @@ text_of = json.encoder.encode_basestring
 """A text as JSON."""
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # one is made for every task that runs, and this is the quicker way
 class Output:
     """One stored output, as its record says."""
 
@@ -316,7 +316,7 @@ def shared(methods: Sequence[str], code: str | None, plugins: Mapping[str, str])
     return f'"methods":{to_text(methods)}}},{to_text(common)[1:-1]}'
 
 
-def encoded(attempt: Attempt, requirements: Sequence[AnyTask], seed: int, common: str, started: float) -> str:
+def encoded(attempt: Attempt, requirements: Sequence[AnyTask], common: str, started: float) -> str:
     """The record of an attempt as JSON, but for what is known when the outputs are in place: see `with_outputs`.
 
     It is written for every task, so it is put together from parts; a general encoder takes several times as long.
@@ -324,7 +324,6 @@ def encoded(attempt: Attempt, requirements: Sequence[AnyTask], seed: int, common
     Args:
         attempt: what the task did.
         requirements: what the task required.
-        seed: with what the seeding methods were called.
         common: what `shared` gave.
         started: seconds since the epoch.
 
@@ -338,7 +337,7 @@ def encoded(attempt: Attempt, requirements: Sequence[AnyTask], seed: int, common
     return (
         f'{{"format":1,"task":{here.name_as_json},"unique_id":"{attempt.unique_id}","attempt":"{attempt.id}",'
         f'"requirements":[{required}],"parameters":{_parameters_text(task, here.shape)},'
-        f'"unrecorded":{unrecorded},"settings":{settings},"seed":{{"value":{seed},{common},'
+        f'"unrecorded":{unrecorded},"settings":{settings},"seed":{{"value":{attempt.seed},{common},'
         f'"log":{log_text(attempt) if attempt.log else "{}"},"started":{started:.6f},"seconds":'
     )
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-    from kart_core.running import Attempt
-
 # The pairs by which libraries read and set the state of a global generator.
 _STATE_PAIRS: Final = (("get_state", "set_state"), ("getstate", "setstate"), ("get_rng_state", "set_rng_state"))
 
@@ -193,12 +191,6 @@ class Generators:
             known = host.current().seeder(method)
             self._seeders[method] = known if known is not None else _Dotted(method).seeder()
         return self._seeders[method]
-
-
-def seed_of(attempt: Attempt) -> int:
-    """The seed with which a task runs: the one that was set, or one made from its unique id."""
-    fixed = attempt.resolved.seed
-    return fixed if fixed is not None else int(attempt.unique_id[:8], 16)
 
 
 def _imported(module: str, done: str = "") -> bool:

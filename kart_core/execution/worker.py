@@ -16,7 +16,6 @@ from kart_core.loading import load
 from kart_core.planning import code_of
 from kart_core.records import Output, encoded, forget, remember, shared, with_outputs
 from kart_core.resolved import resolved
-from kart_core.seeding import Generators, seed_of
 from kart_core.target import Target, flatten
 from kart_core.workspace import guarded
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from kart_core.execution.behind import Behind
     from kart_core.running import Attempt
+    from kart_core.seeding import Generators
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -84,11 +84,11 @@ class Worker:
                 _require_all_outputs(task, attempt)
                 _require_same_files(task, attempt)
                 beginning = self._beginning_of_record(attempt, extra, started)
-                commit = partial(self._commit, attempt, replaces, beginning, clock)
                 if self._behind is not None and self._behind.takes(attempt):
+                    commit = partial(self._commit, attempt, replaces, beginning, clock)
                     behind = self._behind.submit(attempt, commit, clock)
                 else:
-                    commit()
+                    self._commit(attempt, replaces, beginning, clock)
             except BaseException:
                 attempt.discard()
                 raise
@@ -102,7 +102,7 @@ class Worker:
 
     def _run_task(self, task: AnyTask, attempt: Attempt) -> list[AnyTask]:
         """Seeds and runs; gives the tasks that the run itself asked for."""
-        self._generators.fix(attempt.resolved.methods, seed_of(attempt))
+        self._generators.fix(attempt.resolved.methods, attempt.seed)
         extra: list[AnyTask] = []
         try:
             result: Any = task.run()
@@ -148,7 +148,7 @@ class Worker:
         if common is None:
             common = self._shared[key] = shared(called, code_of(task), used)
         required = required_tasks(task)
-        return encoded(attempt, (*required, *extra) if extra else required, seed_of(attempt), common, started)
+        return encoded(attempt, (*required, *extra) if extra else required, common, started)
 
     def _commit(self, attempt: Attempt, replaces: bool, beginning: str, clock: float) -> None:
         workspace = attempt.resolved.workspace
