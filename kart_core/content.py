@@ -41,11 +41,6 @@ class Content:
         self.digest = digest
 
     @classmethod
-    def of(cls, data: bytes) -> Content:
-        """The content of bytes in memory."""
-        return cls(data, None, len(data), digest_of(data))
-
-    @classmethod
     def of_file(cls, path: str) -> Content:
         """The content of a local file, which is given away."""
         with open(path, "rb") as file:
@@ -153,7 +148,8 @@ class _Spool:
 
     def content(self) -> Content:
         if self._file is None:
-            return Content.of(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+            data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            return Content(data, None, len(data), digest_of(data))
         self._file.close()
         return Content(None, self.path, self.size, self._hash.hexdigest())
 

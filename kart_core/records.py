@@ -40,7 +40,7 @@ text_of = json.encoder.encode_basestring
 """A text as JSON."""
 
 
-@attrs.frozen(slots=False)  # one is made for every task that runs, and this is the quicker way
+@attrs.frozen
 class Output:
     """One stored output, as its record says."""
 
