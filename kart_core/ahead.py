@@ -46,6 +46,8 @@ class Ahead:
         for task in tasks:
             if task._kart_recorded and not task._kart_wraps:
                 here = resolved(task)
+                if not here.workspace.remote:
+                    continue
                 if here.serializer is not None and hasattr(here.workspace.store, "read_many"):
                     self._places.setdefault(task.unique_id, len(self._tasks))
                     self._tasks.append((here, task.unique_id))

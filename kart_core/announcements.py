@@ -68,19 +68,17 @@ def scan(path: Sequence[str] | None = None) -> list[Announcement]:
         The announcements of every distribution, in the order of the path. Where a distribution
         is found twice, the first hides the other, as it does for Python's import.
     """
-    announcements: list[Announcement] = []
-    seen: set[str] = set()
+    found: list[tuple[str, Sequence[Announcement]]] = []
     for folder in dict.fromkeys(sys.path if path is None else path):
-        for distribution, announced in _announced_in(folder or os.curdir):
-            if distribution not in seen:
-                seen.add(distribution)
-                announcements.extend(announced)
+        found.extend(_announced_in(folder or os.curdir))
     if path is None:
-        for distribution, announced in _announced_by_finders():
-            if distribution not in seen:
-                seen.add(distribution)
-                announcements.extend(announced)
-    return announcements
+        found.extend(_announced_by_finders())
+    if not any(announced for _, announced in found):
+        return []
+    first: dict[str, Sequence[Announcement]] = {}
+    for distribution, announced in found:
+        first.setdefault(canonical(distribution), announced)
+    return [announcement for announced in first.values() for announcement in announced]
 
 
 def _announced_in(folder: str) -> Sequence[tuple[str, Sequence[Announcement]]]:
@@ -104,16 +102,14 @@ def _of_folder(folder: str) -> Iterator[tuple[str, Sequence[Announcement]]]:
         names = os.listdir(folder)
     except PermissionError:
         return  # what Python cannot list it cannot import from
-    for name in sorted(names):
-        if not name.endswith((".dist-info", ".egg-info")):
-            continue
-        text = _text(os.path.join(folder, name, "entry_points.txt"))
+    for name in sorted([name for name in names if name.endswith((".dist-info", ".egg-info"))]):
+        text = _text(f"{folder}/{name}/entry_points.txt")
         if _PREFIX in text:
-            headers = _text(os.path.join(folder, name, "METADATA")) or _text(os.path.join(folder, name, "PKG-INFO"))
+            headers = _text(f"{folder}/{name}/METADATA") or _text(f"{folder}/{name}/PKG-INFO")
             distribution = _header(headers, "Name") or name.split("-")[0]
-            yield canonical(distribution), list(_parsed(text, distribution, _header(headers, "Version")))
+            yield distribution, list(_parsed(text, distribution, _header(headers, "Version")))
         else:
-            yield canonical(name.removesuffix(".dist-info").removesuffix(".egg-info").split("-")[0]), ()
+            yield name.removesuffix(".dist-info").removesuffix(".egg-info").split("-")[0], ()
 
 
 def _announced_by_finders() -> Iterator[tuple[str, Sequence[Announcement]]]:
@@ -136,13 +132,13 @@ def _of_metadata(distributions: Iterable[Distribution]) -> Iterator[tuple[str, S
         headers: Any = distribution.metadata
         name = str(headers["Name"])
         text = distribution.read_text("entry_points.txt") or ""
-        yield canonical(name), list(_parsed(text, name, distribution.version))
+        yield name, list(_parsed(text, name, distribution.version))
 
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        with open(path, "rb", buffering=0) as file:  # a text file is longer in the making, and there may be hundreds
+            return file.readall().decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return ""
 

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["BUILTIN", "Catalogue"]
 
 BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
-    "kart_storages": {"file": "storages", "memory": "storages"},
-    "kart_serializers": dict.fromkeys(("pkl", "json", "txt", "npy", "npz", "bin"), "serializers"),
+    "kart_storages": {"file": "local_store", "memory": "memory_store"},
+    "kart_serializers": {
+        **dict.fromkeys(("pkl", "json", "txt", "bin"), "serializers"),
+        **dict.fromkeys(("npy", "npz"), "arrays"),
+    },
     "kart_hashers": dict.fromkeys(("numpy.ndarray", "numpy.dtype", "numpy.generic"), "hashers"),
     "kart_seeders": {"random.seed": "seeders"},
     "kart_executors": {"inline": "executors", "processes": "processes"},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kart_core.identity import identity, required_tasks
 from kart_core.records import Record, fetch, record_path, remember
@@ -11,7 +13,7 @@ from kart_core.target import Target, declared, flatten
 from kart_core.workspace import Workspace, guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from kart_core.plugin import Stat
     from kart_core.task import TaskOnKart
@@ -28,6 +30,9 @@ class Seen(NamedTuple):
     """What the store knows of its record."""
 
 
+_NOTHING: Final = Seen("no result is stored", None)
+
+
 def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[Seen]:
     """What is stored of each task, asked of each workspace at once.
 
@@ -39,56 +44,64 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[Seen
         resolutions: what holds for each.
     """
     ids = [task.unique_id for task in tasks]
+    recorded = [i for i, task in enumerate(tasks) if task._kart_recorded]
     records: list[Stat | None] = [None] * len(tasks)
-    questions = _Questions()
-    for i, here in enumerate(resolutions):
-        if tasks[i]._kart_recorded:
-            questions.ask(i, here.workspace, f"{here.record_folder}/{ids[i]}.json")
-    for i, stat in questions.answers():
+    stats = _stats(
+        [resolutions[i].workspace for i in recorded],
+        [f"{resolutions[i].record_folder}/{ids[i]}.json" for i in recorded],
+    )
+    for i, stat in zip(recorded, stats, strict=True):
         records[i] = stat
     # Without a record the outputs do not matter: nothing is asked about them.
+    asked = [i for i, task in enumerate(tasks) if records[i] is not None or not task._kart_recorded]
+    counts = [0] * len(tasks)
     targets: dict[int, list[Target]] = {}
-    outputs: list[list[Stat | None]] = [[] for _ in tasks]
-    questions = _Questions()
-    for i, here in enumerate(resolutions):
-        if records[i] is None and tasks[i]._kart_recorded:
-            continue
-        if here.serializer is not None:
-            questions.ask(i, here.workspace, f"{here.result_path}_{ids[i]}.pkl")
-        else:
-            targets[i] = list(flatten(declared(tasks[i]), tasks[i]).values())
-            for target in targets[i]:
-                questions.ask(i, here.workspace, target.path)
-    for i, stat in questions.answers():
-        outputs[i].append(stat)
-    return [_judge(task, resolutions[i], records[i], outputs[i], targets.get(i)) for i, task in enumerate(tasks)]
+    workspaces: list[Workspace] = []
+    paths: list[str] = []
+    for i in asked:
+        here = resolutions[i]
+        if here.serializer is None:
+            own = targets[i] = list(flatten(declared(tasks[i]), tasks[i]).values())
+            counts[i] = len(own)
+            workspaces.extend([here.workspace] * len(own))
+            paths.extend([target.path for target in own])
+        elif not _is_here(here.workspace, path := f"{here.result_path}_{ids[i]}.pkl"):
+            counts[i] = 1
+            workspaces.append(here.workspace)
+            paths.append(path)
+    answers = iter(_stats(workspaces, paths))
+    seen = [_NOTHING] * len(tasks)
+    for i in asked:
+        outputs = list(islice(answers, counts[i])) if counts[i] else ()
+        seen[i] = _judge(tasks[i], resolutions[i], records[i], outputs, targets.get(i))
+    return seen
 
 
-class _Questions:
-    """Paths to ask workspaces about, each for the task of a number."""
+def _is_here(workspace: Workspace, path: str) -> bool:
+    """Whether this machine's file system has the file; that it has not is for the store to say.
 
-    def __init__(self) -> None:
-        self._by_workspace: dict[int, tuple[Workspace, list[int], list[str]]] = {}
+    Whether there is a file is all that counts where its path holds the unique id; what else is known of it takes twice
+    as long to find out.
+    """
+    local = workspace.store.local_path(path)
+    return local is not None and os.access(local, os.F_OK)
 
-    def ask(self, number: int, workspace: Workspace, path: str) -> None:
-        entry = self._by_workspace.get(id(workspace))
-        if entry is None:
-            entry = self._by_workspace[id(workspace)] = (workspace, [], [])
-        entry[1].append(number)
-        entry[2].append(path)
 
-    def answers(self) -> Iterator[tuple[int, Stat | None]]:
-        for workspace, numbers, paths in self._by_workspace.values():
-            with guarded(workspace, ""):
-                stats = workspace.store.stat_many(paths)
-            yield from zip(numbers, stats, strict=True)
+def _stats(workspaces: Sequence[Workspace], paths: Sequence[str]) -> list[Stat | None]:
+    """What is known of each path in its workspace; every workspace is asked once."""
+    stats: list[Stat | None] = [None] * len(paths)
+    for workspace in dict.fromkeys(workspaces):
+        numbers = [i for i, other in enumerate(workspaces) if other is workspace]
+        with guarded(workspace, ""):
+            found = workspace.store.stat_many([paths[i] for i in numbers])
+        for i, stat in zip(numbers, found, strict=True):
+            stats[i] = stat
+    return stats
 
 
 def _judge(
     task: AnyTask, here: Resolved, record: Stat | None, outputs: Sequence[Stat | None], targets: list[Target] | None
 ) -> Seen:
-    if record is None and task._kart_recorded:
-        return Seen("no result is stored", None)
     if None in outputs:
         if not task._kart_recorded:
             return Seen("the data is not there", None)

@@ -41,11 +41,6 @@ class Content:
         self.digest = digest
 
     @classmethod
-    def of(cls, data: bytes) -> Content:
-        """The content of bytes in memory."""
-        return cls(data, None, len(data), digest_of(data))
-
-    @classmethod
     def of_file(cls, path: str) -> Content:
         """The content of a local file, which is given away."""
         with open(path, "rb") as file:
@@ -58,9 +53,9 @@ class Content:
 
     def put(self, store: Store, path: str) -> None:
         """Puts the content in its place."""
-        if self.path is None:
-            store.put(path, cast("bytes", self.data))
-        else:
+        if self.data is not None:
+            store.put(path, self.data)
+        elif self.path is not None:
             store.put_file(path, self.path)
             self.path = None
 
@@ -84,16 +79,15 @@ class _Spool:
     It is no `io.RawIOBase`: making and closing one takes longer than pickling a small value.
     """
 
-    __slots__ = ("_directory", "_file", "_hash", "_parts", "closed", "path", "size")
+    size = 0
+    path: str | None = None
+    closed = False
+    _file: io.FileIO | None = None
+    _hash: Any = None
 
     def __init__(self, directory: Callable[[], str]) -> None:
         self._directory = directory
         self._parts: list[bytes] = []
-        self._file: io.FileIO | None = None
-        self._hash: Any = None
-        self.size = 0
-        self.path: str | None = None
-        self.closed = False
 
     def writable(self) -> bool:
         return True
@@ -127,7 +121,7 @@ class _Spool:
         length = len(data) if type(data) is bytes else memoryview(data).nbytes
         if self._file is None:
             if self.size + length <= MEMORY:
-                self._parts.append(bytes(data))
+                self._parts.append(data if type(data) is bytes else bytes(data))
                 self.size += length
                 return length
             self._roll_over()
@@ -154,7 +148,8 @@ class _Spool:
 
     def content(self) -> Content:
         if self._file is None:
-            return Content.of(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+            data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            return Content(data, None, len(data), digest_of(data))
         self._file.close()
         return Content(None, self.path, self.size, self._hash.hexdigest())
 

@@ -164,8 +164,8 @@ def _first_to_define(cls: type, name: str) -> type:
 
 def shape_of(cls: type[Any]) -> Shape:
     """The shape of a task class."""
-    shape: Shape | None = cls.__dict__.get("_kart_shape")
-    if shape is None:
+    shape: Shape | None = cls._kart_shape
+    if shape is None or shape.cls is not cls:  # none yet: it is that of a base class
         shape = Shape(cls)
         type.__setattr__(cls, "_kart_shape", shape)
     return shape

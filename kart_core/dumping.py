@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from kart_core import content, running
 from kart_core.errors import KartError, ParameterError, SerializationError
-from kart_core.nested import is_iterator, is_mapping, is_sequence
+from kart_core.nested import is_lazy, is_mapping, is_sequence
 from kart_core.target import Target, flatten
 from kart_core.workspace import storage_error
 
@@ -93,7 +93,7 @@ def _stage(attempt: Attempt, target: Target, value: Any) -> None:
         return staging_directory(task, target)
 
     own: list[BaseException] = []  # what the user's own generator raised
-    if is_iterator(value) and type(value).__module__ in ("builtins", "itertools"):
+    if is_lazy(value):
         value = _watched(value, own)
     try:
         made = content.write(serializer.dump, value, directory, seekable=serializer.seekable)

@@ -281,8 +281,12 @@ _KNOWN_BY_NAME: dict[str, _Encoder] = {
 _HOMES = {"pathlib._local": "pathlib"}
 """Modules that only some Pythons have, and where others keep what is in them."""
 
+_MODULES = frozenset({*_HOMES, *(name.rpartition(".")[0] for name in _KNOWN_BY_NAME)})
+
 
 def _find_known(kind: type) -> _Encoder | None:
+    if kind.__module__ not in _MODULES:
+        return None
     home = _HOMES.get(kind.__module__, kind.__module__)
     encoder = _KNOWN_BY_NAME.get(f"{home}.{kind.__qualname__}")
     if encoder is None or getattr(sys.modules.get(home), kind.__name__, None) is not kind:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kart_core.plugin import Stat
+    from kart_core.resolved import Resolved
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -52,9 +53,9 @@ class Node:
         "waiting",
     )
 
-    def __init__(self, task: AnyTask) -> None:
+    def __init__(self, task: AnyTask, resolved: Resolved) -> None:
         self.task = task
-        self.resolved = resolved(task)
+        self.resolved = resolved
         self.requirements: tuple[Node, ...] = ()
         self.expanded = False
         self.rerun = False
@@ -86,6 +87,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: dict[bytes, Node] = {}
+        self._resolved: dict[type[Any], Resolved] = {}
 
     def node(self, task: AnyTask) -> Node:
         """The node of a task.
@@ -96,10 +98,18 @@ class Graph:
         key = identity(task)
         node = self._nodes.get(key)
         if node is None:
-            node = self._nodes[key] = Node(task)
+            node = self._nodes[key] = Node(task, self._resolved_of(task))
         elif node.task is not task and (node.task._kart_given or task._kart_given or type(task) is not type(node.task)):
             _merge(node, task)
         return node
+
+    def _resolved_of(self, task: AnyTask) -> Resolved:
+        if task._kart_given:
+            return resolved(task)
+        known = self._resolved.get(type(task))
+        if known is None:  # tasks of one class that were given no settings of their own are alike
+            known = self._resolved[type(task)] = resolved(task)
+        return known
 
     def expand(self, node: Node) -> None:
         """Finds the nodes of the tasks that a node's task requires."""

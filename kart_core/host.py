@@ -180,9 +180,9 @@ class Host:
         except Fault as fault:
             raise PluginError(f"the plugin {plugin.name} ({plugin.label}) is broken: {fault}") from fault
 
-    def used(self) -> dict[str, str]:
+    def used(self) -> Mapping[str, str]:
         """The plugins whose records were used so far: distribution, or ``local:module.Class``, to version."""
-        return dict(self._used)
+        return self._used
 
     def require(self, used: Mapping[str, str], where: str) -> None:
         """Makes sure that this process has the plugins that another one used, in the same versions.
@@ -259,7 +259,7 @@ class Host:
 
     def _remember(self, plugin: KnownPlugin) -> None:
         name, version = plugin.identity
-        self._used[name] = version
+        self._used = {**self._used, name: version}
 
 
 class _Listener:
@@ -299,13 +299,18 @@ _using: ContextVar[Host | None] = ContextVar("kart_core.host", default=None)
 _latest: tuple[Config, Host] | None = None
 
 
-def current() -> Host:
-    """The host in use here: that of `using`, or one made of the current configuration."""
+def current(config: Config | None = None) -> Host:
+    """The host in use here: that of `using`, or one made of the current configuration.
+
+    Args:
+        config: the current configuration, where it is at hand.
+    """
     global _latest
     host = _using.get()
     if host is not None:
         return host
-    config = configuration.current()
+    if config is None:
+        config = configuration.current()
     latest = _latest
     if latest is None or latest[0] is not config:
         latest = _latest = (config, Host(config))

@@ -10,6 +10,7 @@ overridden, or where that holds for a task further up.
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakValueDictionary
 
@@ -98,8 +99,7 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
         ParameterError: an argument that is missing, unknown or of the wrong type.
         IdentityError: a value of which no id can be made.
     """
-    cls = type(task)
-    shape: Shape = cls.__dict__.get("_kart_shape") or shape_of(cls)
+    shape = shape_of(type(task))
     state: State = shape.state
     if state is None or state.config is not config.current():  # pyright: ignore[reportUnnecessaryComparison]
         state = state_of(shape)
@@ -238,7 +238,7 @@ def check_setting(owner: str, name: str, value: Any) -> Any:
     if name == "workspace_directory" and isinstance(value, os.PathLike):
         value = os.fspath(cast("os.PathLike[str]", value))
     try:
-        value = checker(SETTINGS[name].annotation)(value)
+        value = _checker_of(name)(value)
     except ParameterFault as fault:
         raise ParameterError(
             f"the setting {name!r} of {owner} is given {fault.given}, but it takes {fault.expected}"
@@ -246,6 +246,11 @@ def check_setting(owner: str, name: str, value: Any) -> Any:
     if name == "fix_random_seed_value" and (why := check_seed(value)):
         raise ParameterError(f"{owner}: {why}")
     return tuple(value) if name == "fix_random_seed_methods" else value
+
+
+@cache
+def _checker_of(name: str) -> Callable[[object], object]:
+    return checker(SETTINGS[name].annotation)
 
 
 def _missing(shape: Shape, state: State, given: Mapping[str, Any]) -> ParameterError:
@@ -282,14 +287,16 @@ def setting(shape: Shape, state: State, name: str) -> Any:
         return state.settings[name]
     found = state.config.find(shape.sections, name)
     value: Any
-    if found is None:
-        value = shape.defaults.get(name, SETTINGS[name].default)
-    else:
+    if found is not None:
         try:
             value = _convert(found.value, SETTINGS[name].annotation, found.text)
         except ParameterFault as fault:
             raise ConfigError(f"{found.source}: given {fault.given}, but it takes {fault.expected}") from None
-    value = check_setting(shape.name, name, value)
+        value = check_setting(shape.name, name, value)
+    elif name in shape.defaults:
+        value = check_setting(shape.name, name, shape.defaults[name])
+    else:
+        value = SETTINGS[name].default
     state.settings[name] = value
     return value
 
@@ -365,9 +372,12 @@ def _suffix(shape: Shape, settings: Mapping[str, Any]) -> bytes:
 def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
     """What is wrong in the sections of the configuration that speak of a task class: a sentence for each fault."""
     for section in shape.sections:
+        configured = conf.section(section)
+        if not configured:
+            continue
         own = _shapes_named(section, shape.cls) if section != "TaskOnKart" else []
         known = {*SETTINGS, "namespace", *(name for s in own for name in s.by_name)}
-        for key, found in conf.section(section).items():
+        for key, found in configured.items():
             if key not in known:
                 near = config.nearest(key, known)
                 yield f"{found.source}: {section} has no parameter {key!r}" + (
@@ -521,10 +531,10 @@ def holds_files(task: AnyTask) -> bool:
     pending: list[object] = [held[s.name] for s in shape.slots if s.significant and type(held[s.name]) not in SCALARS]
     while pending:
         value = pending.pop()
-        if hasattr(type(value), "_kart_encode"):
-            return True
         if is_task(value):
             continue
+        if hasattr(type(value), "_kart_encode"):
+            return True
         if is_mapping(value):
             items: Iterable[object] = (item for pair in value.items() for item in pair)
         elif is_items(value):

@@ -80,7 +80,7 @@ def _values(owner: AnyTask, wanted: Any, ahead: Ahead | None = None) -> Any:
         return value_of(wanted, None if ahead is None else ahead.take(wanted))
     if isinstance(wanted, Target):
         maker = _maker(owner, wanted)
-        return wanted.read(None) if maker is None else _checked(maker, wanted)
+        return wanted.read(None) if maker is None else _checked(maker, resolved(maker), maker.unique_id, wanted)
     if is_mapping(wanted):
         ahead = Ahead([item for item in wanted.values() if is_task(item)])
         return {key: _values(owner, item, ahead) for key, item in wanted.items()}
@@ -115,17 +115,17 @@ def value_of(task: AnyTask, data: bytes | None = None) -> Any:
     """
     if task._kart_wraps:
         return None
-    structure = resolved(task).output(task, task.unique_id)
+    here, unique_id = resolved(task), task.unique_id
+    structure = here.output(task, unique_id)
     if not task._kart_recorded:
         value = shaped_like(structure, lambda target: target.read(None))
         _note(task, None, structure)
         return value
-    return _checked(task, structure, data)
+    return _checked(task, here, unique_id, structure, data)
 
 
-def _checked(task: AnyTask, structure: Any, data: bytes | None = None) -> Any:
+def _checked(task: AnyTask, here: Resolved, unique_id: str, structure: Any, data: bytes | None = None) -> Any:
     """The values of all or some of a task's targets, held against its record."""
-    here, unique_id = resolved(task), task.unique_id
     while True:
         attempt, outputs = _written(task, here, unique_id)
         try:
@@ -148,7 +148,8 @@ def _parts_of(task: AnyTask) -> Iterator[Any]:
     structure = declared(task)
     if not isinstance(structure, Target):
         if task._kart_recorded:
-            yield from (_checked(task, target) for target in flatten(structure, task).values())
+            here, unique_id = resolved(task), task.unique_id
+            yield from (_checked(task, here, unique_id, target) for target in flatten(structure, task).values())
         else:
             _note(task, None, structure)
             yield from (target.read(None) for target in flatten(structure, task).values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 if TYPE_CHECKING:
@@ -19,10 +20,17 @@ def is_named_tuple(value: object) -> TypeGuard[NamedTuple]:
     return isinstance(value, tuple) and hasattr(value, "_fields")  # pyright: ignore[reportUnknownArgumentType]
 
 
-def is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
-    """Whether a value is an iterator, as generators are."""
-    # Not by isinstance with the abstract class: this is asked of every value that is dumped.
-    return hasattr(type(value), "__next__") and hasattr(type(value), "__iter__")
+_WHOLE = frozenset({NoneType, bool, int, float, str, bytes, list, tuple, dict, set, frozenset})
+
+
+def is_lazy(value: object) -> TypeGuard[Iterator[Any]]:
+    """Whether a value is an iterator of Python's own, as generators are, that gives its items as it goes.
+
+    An iterator of another class, a reader or a data loader, may be a value in its own right.
+    """
+    # This is asked of every value that is dumped, and to ask a class in vain for an attribute takes long.
+    kind = type(value)
+    return kind not in _WHOLE and kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__")
 
 
 def is_tasks(value: object) -> TypeGuard[tuple[TaskOnKart[Any], ...]]:
@@ -46,3 +54,9 @@ def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 def is_items(value: object) -> TypeGuard[Collection[Any]]:
     """Whether a value is a list, a tuple or a set."""
     return isinstance(value, (list, tuple, set, frozenset))
+
+
+def class_name(value: object) -> str:
+    """How messages name the class of a value: with its module, unless it is built in."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -50,17 +50,17 @@ class Plan:
         """The nodes below the roots that take part, each after those that it requires."""
         return [node for node in ordered(self.roots) if node.action not in ("skip", "reuse")]
 
-    @property
+    @cached_property
     def to_run(self) -> list[Node]:
         """The nodes whose tasks will run, each after those that it requires."""
         return [node for node in self.in_order if node.action == "run"]
 
-    @property
+    @cached_property
     def reused(self) -> list[Node]:
         """The nodes whose results are stored."""
         return [node for node in self.nodes if node.action == "reuse"]
 
-    @property
+    @cached_property
     def missing(self) -> list[Node]:
         """The nodes of external data that is not there."""
         return [node for node in self.nodes if node.action == "missing"]
@@ -102,16 +102,16 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
     late: Mapping[Node, str] = {}
     while level:
         reasons = {node: why for node in level if (why := forced.get(node) or late.get(node) or _own_rerun(node))}
-        asked = [node for node in level if node not in reasons and not node.task._kart_wraps]
+        asked = [node for node in level if not node.task._kart_wraps and node not in reasons]
         seen_of = look([node.task for node in asked], [node.resolved for node in asked])
         for node, found in zip(asked, seen_of, strict=True):
             _set(node, found)
         below: list[Node] = []
         for node in level:
-            if node in reasons and not node.task._kart_wraps:
-                _will_run(node, reasons[node])
             if node.task._kart_wraps:
                 node.action, node.reason = "wrap", "a bundle of its requirements"
+            elif node in reasons:
+                _will_run(node, reasons[node])
             upstream = node.action in ("reuse", "wrap") and node.resolved.strict
             if upstream:
                 strict.append(node)
@@ -199,7 +199,7 @@ def ordered(nodes: Iterable[Node]) -> Iterator[Node]:
         node, ready = stack.pop()
         if node in done:
             continue
-        if ready:
+        if ready or not node.requirements:
             done.add(node)
             yield node
         else:

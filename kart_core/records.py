@@ -6,7 +6,6 @@ import json
 import os
 import platform
 from datetime import datetime, timezone
-from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,12 +23,12 @@ from kart_core.workspace import RECORDS, Workspace, guarded, open_workspace
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kart_core.declaration import Shape
     from kart_core.running import Attempt
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
 
-_FORMAT: Final = 1
 _REMEMBERED: Final = 10_000
 
 ESCAPE: Final = "backslashreplace"
@@ -303,64 +302,56 @@ def _record_paths(workspace: Workspace, folder: str) -> list[str]:
 # --- writing ----------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _origin() -> str:
+def shared(methods: Sequence[str], code: str | None, plugins: Mapping[str, str]) -> str:
+    """What the records of many tasks have in common, for `encoded`: as JSON, from the middle of the seed on.
+
+    Args:
+        methods: the seeding methods that were called.
+        code: the digest of the tasks' code.
+        plugins: the outside plugins that took part.
+    """
     versions = {"python": platform.python_version(), "kart_core": __version__}
     host = os.uname().nodename if hasattr(os, "uname") else platform.node()
-    return f'"host":{to_text(host)},"versions":{to_text(versions)}'
+    common = {"code": code, "host": host, "versions": versions, "plugins": plugins}
+    return f'"methods":{to_text(methods)}}},{to_text(common)[1:-1]}'
 
 
-def encoded(
-    attempt: Attempt,
-    requirements: Sequence[AnyTask],
-    seed: str,
-    code: str,
-    started: float,
-    plugins: Mapping[str, str],
-) -> tuple[str, str]:
-    """The record of an attempt as JSON, but for what is known when the outputs are in place.
+def encoded(attempt: Attempt, requirements: Sequence[AnyTask], common: str, started: float) -> str:
+    """The record of an attempt as JSON, but for what is known when the outputs are in place: see `with_outputs`.
 
     It is written for every task, so it is put together from parts; a general encoder takes several times as long.
 
     Args:
         attempt: what the task did.
         requirements: what the task required.
-        seed: the seed's value and methods as JSON.
-        code: the digest of the task's code as JSON.
+        common: what `shared` gave.
         started: seconds since the epoch.
-        plugins: the outside plugins that took part.
-
-    Returns:
-        Its beginning and its end, for `with_outputs`.
 
     Raises:
         KartError: the task noted in `task_log` what JSON cannot hold.
     """
-    task = attempt.task
+    task, here = attempt.task, attempt.resolved
     required = _requirements_text(requirements, attempt.read) if requirements else ""
     settings = to_text(_plain_settings(task)) if task._kart_given else "{}"
     unrecorded = to_text(_unrecorded(task)) if task._kart_children else "{}"
-    beginning = (
-        f'{{"format":{_FORMAT},"task":{attempt.resolved.name_as_json},'
-        f'"unique_id":"{attempt.unique_id}","attempt":"{attempt.id}","requirements":[{required}],'
-        f'"parameters":{_parameters_text(task)},"unrecorded":{unrecorded},"settings":{settings},'
-        f'"seed":{seed},"code":{code},{_origin()},"plugins":{to_text(plugins) if plugins else "{}"},'
+    return (
+        f'{{"format":1,"task":{here.name_as_json},"unique_id":"{attempt.unique_id}","attempt":"{attempt.id}",'
+        f'"requirements":[{required}],"parameters":{_parameters_text(task, here.shape)},'
+        f'"unrecorded":{unrecorded},"settings":{settings},"seed":{{"value":{attempt.seed},{common},'
         f'"log":{log_text(attempt) if attempt.log else "{}"},"started":{started:.6f},"seconds":'
     )
-    return beginning, "}\n"
 
 
-def with_outputs(beginning: str, outputs: Sequence[Output], end: str, seconds: float) -> bytes:
-    """The record of which `encoded` gave the beginning and the end.
+def with_outputs(beginning: str, outputs: Sequence[Output], seconds: float) -> bytes:
+    """The whole record of which `encoded` gave the beginning.
 
     Args:
         beginning: of `encoded`.
         outputs: what was put in place.
-        end: of `encoded`.
         seconds: how long the attempt took.
     """
     stored = _output_text(outputs[0]) if len(outputs) == 1 else ",".join(map(_output_text, outputs))
-    return f'{beginning}{seconds:.6f},"outputs":[{stored}]{end}'.encode(errors=ESCAPE)
+    return f'{beginning}{seconds:.6f},"outputs":[{stored}]}}\n'.encode(errors=ESCAPE)
 
 
 def _output_text(output: Output) -> str:
@@ -389,10 +380,10 @@ def _requirements_text(requirements: Sequence[AnyTask], read: Mapping[str, tuple
     return ",".join(parts)
 
 
-def _parameters_text(task: AnyTask) -> str:
+def _parameters_text(task: AnyTask, shape: Shape) -> str:
     held = task.__dict__
     parts: list[str] = []
-    for slot in shape_of(type(task)).slots:
+    for slot in shape.slots:
         if not slot.as_json:  # private
             continue
         value: object = held[slot.name]

@@ -28,6 +28,7 @@ class Resolved:
     """The settings and names of the tasks of one class, or of one task that was given settings itself.
 
     Attributes:
+        shape: of the class.
         name: ``module.Class``.
         record_folder: where records stand in the workspace.
         result_path: a result's path in the workspace, without id and suffix.
@@ -48,6 +49,7 @@ class Resolved:
         "result_path",
         "seed",
         "serializer",
+        "shape",
         "strict",
         "workspace",
     )
@@ -56,6 +58,7 @@ class Resolved:
         def value(name: str) -> Any:
             return given[name] if name in given else setting(shape, state, name)
 
+        self.shape = shape
         self.given = given
         self.host = present
         self.name = state.full_name
@@ -84,12 +87,11 @@ class Resolved:
 
 def resolved(task: AnyTask) -> Resolved:
     """What holds for a task under the current configuration and plugins."""
-    cls = type(task)
-    shape: Shape = cls.__dict__.get("_kart_shape") or shape_of(cls)
+    shape, conf = shape_of(type(task)), config.current()
     state: State = shape.state
-    if state is None or state.config is not config.current():  # pyright: ignore[reportUnnecessaryComparison]
+    if state is None or state.config is not conf:  # pyright: ignore[reportUnnecessaryComparison]
         state = state_of(shape)
-    present = host.current()
+    present = host.current(conf)
     given: Any = task._kart_given
     if given:
         return Resolved(shape, state, given, present)

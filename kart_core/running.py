@@ -48,6 +48,7 @@ class Attempt:
         outputs: what the task's `output()` gave, asked once.
         resolved: what holds for the task in this run.
         unique_id: the task's.
+        seed: with which the task runs: the one that was set, or one made from its unique id.
         above: the attempt in whose `run` this one was asked for, if there is one.
         context: the configuration and the plugins of the build, for threads that the task starts.
     """
@@ -62,6 +63,7 @@ class Attempt:
         "outputs",
         "read",
         "resolved",
+        "seed",
         "staged",
         "task",
         "unique_id",
@@ -79,6 +81,7 @@ class Attempt:
         self.context = copy_context()
         self.resolved = resolved
         self.unique_id = task.unique_id
+        self.seed = int(self.unique_id[:8], 16) if resolved.seed is None else resolved.seed
         self.id = id_
         self.staged: dict[str, tuple[Target, Content]] = {}
         self.read: dict[str, tuple[str | None, str]] = {}

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-    from kart_core.running import Attempt
-
 # The pairs by which libraries read and set the state of a global generator.
 _STATE_PAIRS: Final = (("get_state", "set_state"), ("getstate", "setstate"), ("get_rng_state", "set_rng_state"))
 
@@ -55,6 +53,7 @@ class Generators:
         self._outer: Generators | None = None
         self._seeders: dict[str, Seeder] = {}
         self._methods: Sequence[str] = ()
+        self._called: tuple[str, ...] | None = None
         self._saved: dict[str, tuple[Seeder, Any]] = {}  # by the methods called, in their order
         self._suspended: list[tuple[Seeder, Any]] = []
         self._watcher: _Watcher | None = None
@@ -95,6 +94,7 @@ class Generators:
 
     def _give_back(self, but: Container[str] = ()) -> None:
         """Gives back, last saved first, until what is left need not be."""
+        self._called = None
         names = list(self._saved)
         others = (i for i, name in enumerate(names) if name not in but)
         with ExitStack() as stack:  # one that fails keeps none of the others from being given back
@@ -155,7 +155,7 @@ class Generators:
             seeder = self._seeders.get(method) or self._seeder(method)
             if method in self._saved:
                 seeder.seed(value)
-            elif not self._seed(seeder, value):
+            elif seeder.module not in sys.modules or not self._seed(seeder, value):
                 waiting.append(seeder)
         if waiting:
             if self._armed is None or self._armed.seeders != waiting:
@@ -170,9 +170,11 @@ class Generators:
             _disarm(self._watcher)
             self._watcher = None
 
-    def called(self, methods: Sequence[str]) -> tuple[str, ...]:
+    def called(self) -> tuple[str, ...]:
         """Those of the methods that were called for the task: the others' libraries it did not import."""
-        return tuple([method for method in methods if method in self._saved])
+        if self._called is None:
+            self._called = tuple([method for method in self._methods if method in self._saved])
+        return self._called
 
     def _seed(self, seeder: Seeder, value: int, done: str = "") -> bool:
         if seeder.method in self._saved:
@@ -180,6 +182,7 @@ class Generators:
         if not _imported(seeder.module, done):
             return False
         self._saved[seeder.method] = (seeder, seeder.save())
+        self._called = None
         seeder.seed(value)
         return True
 
@@ -188,12 +191,6 @@ class Generators:
             known = host.current().seeder(method)
             self._seeders[method] = known if known is not None else _Dotted(method).seeder()
         return self._seeders[method]
-
-
-def seed_of(attempt: Attempt) -> int:
-    """The seed with which a task runs: the one that was set, or one made from its unique id."""
-    fixed = attempt.resolved.seed
-    return fixed if fixed is not None else int(attempt.unique_id[:8], 16)
 
 
 def _imported(module: str, done: str = "") -> bool:

@@ -184,6 +184,7 @@ class TaskOnKart(_Fields, Generic[R_co]):
         _kart_is_task = True
         _kart_recorded = True
         _kart_wraps = False
+        _kart_shape = None
         _kart_overrides_requires = False
         _kart_identity = None
         _kart_insignificant = False

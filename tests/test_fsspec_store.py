@@ -12,8 +12,7 @@ import fsspec
 import pytest
 
 from kart_core.builtin.fsspec_store import FsspecStore, _stat
-from kart_core.builtin.memory_store import MemoryStore
-from kart_core.builtin.storages import RECORDS
+from kart_core.builtin.memory_store import RECORDS, MemoryStore
 from kart_core.testing.stores import StoreContract
 
 

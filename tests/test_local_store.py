@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kart_core.builtin.local_store import LocalStore
-from kart_core.builtin.storages import RECORDS
+from kart_core.builtin.local_store import RECORDS, LocalStore
 from kart_core.testing.stores import StoreContract
 
 

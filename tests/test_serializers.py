@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from kart_core.builtin import Builtin
-from kart_core.builtin.serializers import RECORDS
 from kart_core.content import read, write
 from kart_core.frozen import freeze
 from kart_core.plugin import Secret
 
+RECORDS = {record.suffix: record for record in Builtin().kart_serializers()}
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -55,13 +55,13 @@ class Colour(enum.IntEnum):
 
 def dumped(suffix: str, value: Any) -> bytes:
     file = io.BytesIO()
-    RECORDS["kart_serializers", suffix].dump(value, file)
+    RECORDS[suffix].dump(value, file)
     return file.getvalue()
 
 
 def loaded(suffix: str, data: bytes, *, in_memory: bool = True) -> Any:
     file: Any = io.BytesIO(data)
-    return RECORDS["kart_serializers", suffix].load(file if in_memory else io.BufferedReader(file))
+    return RECORDS[suffix].load(file if in_memory else io.BufferedReader(file))
 
 
 def there_and_back(suffix: str, value: Any) -> Any:
@@ -72,7 +72,7 @@ def there_and_back(suffix: str, value: Any) -> Any:
 
 
 def streamed(suffix: str, data: bytes) -> Iterator[Any]:
-    stream = RECORDS["kart_serializers", suffix].stream
+    stream = RECORDS[suffix].stream
     assert stream is not None
     return stream(io.BufferedReader(io.BytesIO(data)))  # type: ignore[arg-type]
 
@@ -147,7 +147,7 @@ def test_parts_are_written_and_read_one_at_a_time() -> None:
     data = dumped("pkl", (Part() for _ in range(10)))
     assert next(streamed("pkl", data)) == bytes(1000)
     read = io.BytesIO(data)
-    stream = RECORDS["kart_serializers", "pkl"].stream
+    stream = RECORDS["pkl"].stream
     assert stream is not None
     next(stream(read))
     assert read.tell() < len(data) / 2

@@ -29,11 +29,11 @@ class Builtin(Plugin):
 
     @hookimpl
     def kart_storages(self) -> Sequence[Storage]:
-        return _records("storages")
+        return _records("local_store", "memory_store")
 
     @hookimpl
     def kart_serializers(self) -> Sequence[Serializer]:
-        return _records("serializers")
+        return _records("serializers", "arrays")
 
     @hookimpl
     def kart_hashers(self) -> Sequence[Hasher]:
@@ -48,5 +48,6 @@ class Builtin(Plugin):
         return [*_records("executors"), *_records("processes")]
 
 
-def _records(module: str) -> Sequence[Any]:
-    return list(import_module(f"kart_core.builtin.{module}").RECORDS.values())
+def _records(*modules: str) -> Sequence[Any]:
+    found = (import_module(f"kart_core.builtin.{module}").RECORDS for module in modules)
+    return [record for records in found for record in records.values()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kart_core.plugin import Executor, ExecutorSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from kart_core.plugin import Work
 
 _Result = TypeVar("_Result")
 
@@ -27,7 +29,7 @@ class InlineExecutor:
     def __init__(self) -> None:
         self._closed = False
 
-    def submit(self, fn: Callable[..., _Result], /, *args: Any) -> _Done[_Result]:
+    def submit(self, fn: Callable[..., _Result], /, *args: Any) -> Work[_Result]:
         """Runs `fn` with the arguments."""
         if self._closed:
             raise RuntimeError("this executor was shut down and takes no more work")
@@ -41,7 +43,7 @@ class InlineExecutor:
         self._closed = True
 
 
-class _Done(Generic[_Result]):
+class _Done:
     """Work that was done when it was taken. Nobody waits for it, so it needs no locks, as a future does."""
 
     __slots__ = ("_error", "_value")
@@ -50,7 +52,7 @@ class _Done(Generic[_Result]):
         self._value = value
         self._error = error
 
-    def result(self) -> _Result:
+    def result(self) -> Any:
         """What the work gave; what it raised is raised."""
         if self._error is not None:
             raise self._error

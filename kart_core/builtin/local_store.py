@@ -1,6 +1,6 @@
 """Results on this machine's file system, by the operating system's own calls.
 
-What is written stands first in a temporary file of the same folder, ``.NAME.RANDOM.tmp``, and
+What is written stands first in a temporary file of the same folder, ``.kart-RANDOM.tmp``, and
 is then renamed: a reader, or a kill, never meets half a file. Permissions follow the umask, so
 that others who share the disk can read what they could read before.
 """
@@ -12,16 +12,18 @@ from errno import EXDEV
 from itertools import count
 from typing import TYPE_CHECKING, BinaryIO
 
-from kart_core.plugin import Stat, Store
+from kart_core.plugin import Stat, Storage, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["LocalStore", "refuse_way_out"]
+__all__ = ["RECORDS", "LocalStore", "refuse_way_out"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _FILE_TYPE, _FOLDER = 0o170000, 0o040000
+_SMALL = 1 << 14
+"""Bytes that most files do not have: one call reads them whole, and nobody need ask first how long they are."""
 
 _number = count()
 _process = ""
@@ -95,7 +97,11 @@ class LocalStore(Store):
             refuse_way_out(path)
         descriptor = os.open(self._base + path, _READ)
         try:
+            data = os.read(descriptor, _SMALL)
+            if len(data) < _SMALL:
+                return data
             size = os.fstat(descriptor).st_size
+            os.lseek(descriptor, 0, os.SEEK_SET)
             data = os.read(descriptor, size + 1)
             while len(data) < size:  # one call gives 2 GiB at most
                 more = os.read(descriptor, size - len(data))
@@ -209,9 +215,8 @@ class LocalStore(Store):
         return temporary
 
     def _open_temporary(self, path: str) -> tuple[str, int]:
-        start = path.rfind("/") + 1
-        # The name is cut so that the longest one that the file system takes can have a temporary one too.
-        temporary = f"{self._base}{path[:start]}.{path[start : start + 50]}.{_process}{next(_number):x}.tmp"
+        # A short name, whatever the file's is: the kernel goes through it at each step.
+        temporary = f"{self._base}{path[: path.rfind('/') + 1]}.kart-{_process}{next(_number):x}.tmp"
         try:
             return temporary, os.open(temporary, _CREATE, 0o666)
         except FileNotFoundError:
@@ -265,3 +270,11 @@ def refuse_way_out(path: str) -> None:
         raise ValueError("the path of a file in the workspace is empty")
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"the path {path!r} leads out of the workspace: give one without '..', relative to it")
+
+
+def _open(url: str) -> Store:
+    return LocalStore(os.path.abspath(url.removeprefix("file://")))
+
+
+RECORDS = {("kart_storages", "file"): Storage("file", open=_open, shared="machine")}
+"""Each record under its hook and name, as the host looks it up."""

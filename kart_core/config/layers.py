@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -36,7 +37,7 @@ class Found:
     """For people: ``kart.toml [Train] n``, ``environment KART_TRAIN__N``, ``command line --Train-n``."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Config:
     """Everything that is configured, immutable.
 
@@ -91,18 +92,18 @@ class Config:
         Raises:
             ConfigError: a value names an environment variable that is not set.
         """
-        return {key: self._found(entry) for key, entry in self._merged().get(name, {}).items()}
+        return {key: self._found(entry) for key, entry in self._merged.get(name, {}).items()}
 
     def sections(self) -> Sequence[str]:
         """The names of all sections that hold something, in the order in which they were met."""
-        return tuple(self._merged())
+        return tuple(self._merged)
 
     def values(self) -> Iterator[tuple[str, str, Found]]:
         """Every section, key and value of greatest authority.
 
         Values are given as they stand: ``${VARIABLE}`` is not replaced, so that listing never fails.
         """
-        for section, entries in self._merged().items():
+        for section, entries in self._merged.items():
             for key, entry in entries.items():
                 yield section, key, Found(entry.value, entry.text, entry.source)
 
@@ -156,6 +157,7 @@ class Config:
         from_variable = isinstance(entry.value, str) and value != entry.value
         return Found(value, entry.text or from_variable, entry.source)
 
+    @cached_property
     def _merged(self) -> Table:
         merged: Table = {}
         _merge(merged, self._file_table)

@@ -8,24 +8,24 @@ from functools import partial
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
-from kart_core import host, running
+from kart_core import running
 from kart_core.dumping import dump
 from kart_core.errors import KartError, ParameterError
 from kart_core.identity import cycle, holds_files, identity, identity_now, required_tasks, tasks_in
 from kart_core.loading import load
 from kart_core.planning import code_of
-from kart_core.records import Output, encoded, forget, remember, to_text, with_outputs
+from kart_core.records import Output, encoded, forget, remember, shared, with_outputs
 from kart_core.resolved import resolved
-from kart_core.seeding import Generators, seed_of
 from kart_core.target import Target, flatten
 from kart_core.workspace import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable
     from concurrent.futures import Future
 
     from kart_core.execution.behind import Behind
     from kart_core.running import Attempt
+    from kart_core.seeding import Generators
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -55,7 +55,7 @@ class Worker:
         self._build = build
         self._on_progress = on_progress
         self._behind = behind
-        self._texts: dict[Any, str] = {}
+        self._shared: dict[tuple[type, tuple[str, ...], int], str] = {}
 
     def execute(self, task: AnyTask, replaces: bool, number: int) -> float | Future[float]:
         """Runs a task and stores its result.
@@ -75,18 +75,19 @@ class Worker:
         behind: Future[float] | None = None
         with running.one_at_a_time:
             attempt = running.Attempt(task, f"{self._run}-{number}", resolved(task), self._progress_of(task))
-            _refuse_circle(attempt)
+            if attempt.above is not None:
+                _refuse_circle(attempt)
             before = running.enter(attempt)
             try:
                 extra = self._run_task(task, attempt)
                 _require_all_outputs(task, attempt)
-                _require_same_files(task)
-                record = self._record_of(attempt, extra, started, clock)
-                commit = partial(self._commit, attempt, replaces, record)
+                _require_same_files(task, attempt)
+                beginning = self._beginning_of_record(attempt, extra, started)
                 if self._behind is not None and self._behind.takes(attempt):
+                    commit = partial(self._commit, attempt, replaces, beginning, clock)
                     behind = self._behind.submit(attempt, commit, clock)
                 else:
-                    commit()
+                    self._commit(attempt, replaces, beginning, clock)
             except BaseException:
                 attempt.discard()
                 raise
@@ -100,7 +101,7 @@ class Worker:
 
     def _run_task(self, task: AnyTask, attempt: Attempt) -> list[AnyTask]:
         """Seeds and runs; gives the tasks that the run itself asked for."""
-        self._generators.fix(attempt.resolved.methods, seed_of(attempt))
+        self._generators.fix(attempt.resolved.methods, attempt.seed)
         extra: list[AnyTask] = []
         try:
             result: Any = task.run()
@@ -138,29 +139,17 @@ class Worker:
         extra.extend(asked)
         return load(task, wanted)
 
-    def _record_of(
-        self, attempt: Attempt, extra: list[AnyTask], started: float, clock: float
-    ) -> Callable[[Sequence[Output]], bytes]:
-        """What makes the record once the outputs are in place; it is made here to its greater part.
+    def _beginning_of_record(self, attempt: Attempt, extra: list[AnyTask], started: float) -> str:
+        """The greater part of the record: all that may fail, or that is only so before anything stored is touched."""
+        task, called, used = attempt.task, self._generators.called(), attempt.resolved.host.used()
+        key = (type(task), called, len(used))
+        common = self._shared.get(key)
+        if common is None:
+            common = self._shared[key] = shared(called, code_of(task), used)
+        required = required_tasks(task)
+        return encoded(attempt, (*required, *extra) if extra else required, common, started)
 
-        All that may fail, or that is only so now, is taken before anything stored is touched.
-        """
-        required = required_tasks(attempt.task)
-        beginning, end = encoded(
-            attempt,
-            (*required, *extra) if extra else required,
-            self._seed_text(attempt),
-            self._code_text(attempt.task),
-            started,
-            host.current().used(),
-        )
-
-        def record(outputs: Sequence[Output]) -> bytes:
-            return with_outputs(beginning, outputs, end, time.perf_counter() - clock)
-
-        return record
-
-    def _commit(self, attempt: Attempt, replaces: bool, record: Callable[[Sequence[Output]], bytes]) -> None:
+    def _commit(self, attempt: Attempt, replaces: bool, beginning: str, clock: float) -> None:
         workspace = attempt.resolved.workspace
         path = attempt.resolved.record_path(attempt.unique_id)
         store = workspace.store
@@ -173,21 +162,8 @@ class Worker:
             for target, content in attempt.staged.values():
                 content.put(store, target.path)
                 outputs.append(_output(target, content.size, content.digest))
-            store.put(path, record(outputs))
+            store.put(path, with_outputs(beginning, outputs, time.perf_counter() - clock))
         remember(workspace, path, attempt.id, tuple(outputs))
-
-    def _seed_text(self, attempt: Attempt) -> str:
-        called = self._generators.called(attempt.resolved.methods)
-        text = self._texts.get(called)
-        if text is None:
-            text = self._texts[called] = to_text(called)
-        return f'{{"value":{seed_of(attempt)},"methods":{text}}}'
-
-    def _code_text(self, task: AnyTask) -> str:
-        text = self._texts.get(type(task))
-        if text is None:
-            text = self._texts[type(task)] = to_text(code_of(task))
-        return text
 
 
 def _refuse_circle(attempt: Attempt) -> None:
@@ -208,8 +184,10 @@ def _output(target: Target, size: int, digest: str) -> Output:
     return Output(target.path, size, digest, f"{serializer.suffix}/{serializer.version}", mark)
 
 
-def _require_same_files(task: AnyTask) -> None:
+def _require_same_files(task: AnyTask, attempt: Attempt) -> None:
     """A file that became another since the task was made would be stored under the id of the old content."""
+    if attempt.resolved.shape.all_scalars:
+        return
     if holds_files(task) and identity_now(task) != identity(task):
         raise KartError(
             f"a file that {task!r} holds was changed since the task was made, so its result belongs to no id; "

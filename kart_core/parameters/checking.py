@@ -269,8 +269,11 @@ def _collection(annotation: Any, base: Any, *, widen: bool) -> Check:
     def check(value: Any) -> object:
         if not isinstance(value, takes) or (base in ABSTRACT and _is_one_shot(value)):
             raise fault(describe(annotation), value)
-        items = enumerate(cast("Iterable[object]", value))
-        held = [_part(annotation, value, ("item", place), check_item, item) for place, item in items]
+        items = cast("Iterable[object]", value)
+        try:
+            held = [check_item(item) for item in items]
+        except ParameterFault:  # only now is it asked which of them, of thousands perhaps
+            held = [_part(annotation, value, ("item", place), check_item, item) for place, item in enumerate(items)]
         return _rebuilt(value, held)
 
     return check
