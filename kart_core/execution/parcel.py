@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from kart_core.declaration import shape_of
 from kart_core.errors import KartError, ParameterError
 from kart_core.execution import by_value
-from kart_core.identity import identity, requirements, state_of, tasks_in
+from kart_core.frozen import freeze
+from kart_core.identity import canonical, identity, requirements, state_of, tasks_in
 from kart_core.nested import is_task
 from kart_core.plugin import Secret
 from kart_core.specification import Place, exchanged
@@ -183,7 +184,8 @@ class Receiver:
         if isinstance(task, Exception):
             raise task
         if order.required is not None and "_kart_requires" not in task.__dict__:
-            task.__dict__["_kart_requires"] = exchanged(order.required[0], self._known)
+            required = freeze(exchanged(order.required[0], self._known))
+            canonical(task).__dict__["_kart_requires"] = task.__dict__["_kart_requires"] = required
         return task
 
     def _known(self, value: Any) -> Any:
@@ -204,7 +206,9 @@ class Receiver:
             held: list[Any] = pickle.loads(values) if isinstance(values, bytes) else values
             task = cls(**dict(self._fields(shape_of(cls), held)), **(given or {}))
             # It was fixed when the task was made, maybe under another configuration than this run's. Whether a file
-            # that the task holds has changed since is seen when it runs.
+            # that the task holds has changed since is seen when it runs. An equal task that `run` makes has it too.
+            if task._kart_identity is None:
+                canonical(task).__dict__["_kart_identity"] = unique
             task.__dict__["_kart_identity"] = unique
         except Exception as error:
             return error
