@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from kart_core.declaration import shape_of
 from kart_core.errors import KartError, ParameterError
-from kart_core.execution import by_value
 from kart_core.frozen import freeze
 from kart_core.identity import canonical, identity, requirements, state_of, tasks_in
 from kart_core.nested import is_task
@@ -104,6 +103,8 @@ class Sender:
         shape = shape_of(cls)
         number = self._classes.get(cls)
         if number is None:
+            from kart_core.execution import by_value  # of use to who sends alone
+
             self._new_classes.append(by_value.dumps(cls))
             number = self._classes[cls] = len(self._classes)
         held = task.__dict__
@@ -137,6 +138,8 @@ _LEFT_OUT: Final = _LeftOut()
 
 
 def _by_value(task: AnyTask, values: list[Any]) -> bytes:
+    from kart_core.execution import by_value
+
     try:
         return by_value.dumps(values)
     except KartError:

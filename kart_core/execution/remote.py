@@ -22,10 +22,9 @@ import attrs
 
 from kart_core import config, host, running
 from kart_core.errors import KartError
-from kart_core.execution import by_value, forwarding
+from kart_core.execution import forwarding
 from kart_core.execution.behind import AT_ONCE, Behind
 from kart_core.execution.parcel import Order, Receiver
-from kart_core.execution.travelling import pack, unpack
 from kart_core.execution.worker import Worker
 from kart_core.seeding import Generators
 
@@ -101,7 +100,7 @@ class Remote:
                 present = host.Host(setup.config, setup.plugins, setup.disabled)
                 present.require(setup.used, "the process that builds")
             except KartError as error:
-                self._tell(("unfit", pack(error)))
+                self._tell(("unfit", _packed(error)))
                 return
             stack.enter_context(host.using(present))
             generators = stack.enter_context(Generators())
@@ -143,7 +142,7 @@ class Remote:
             raise
         except (Exception, SystemExit) as error:
             self._end_of_lines()
-            self._add(("failed", number, time.perf_counter() - clock, pack(error)))
+            self._add(("failed", number, time.perf_counter() - clock, _packed(error)))
             return
         self._end_of_lines()
         if isinstance(seconds, (int, float)):
@@ -162,7 +161,7 @@ class Remote:
         if error is None:
             self._add(("finished", number, future.result()), now=True)
         else:
-            self._add(("failed", number, 0.0, pack(error)), now=True)
+            self._add(("failed", number, 0.0, _packed(error)), now=True)
 
     # --- what is told ---------------------------------------------------------------------
 
@@ -196,6 +195,8 @@ class Remote:
 
     def _ask(self, tasks: Iterable[AnyTask]) -> None:
         """Has the process that builds build what a running task yields; waits for it."""
+        from kart_core.execution import by_value
+
         number = self._current
         with self._lock:
             rest = [order.number for order in self._orders]
@@ -232,8 +233,23 @@ class Remote:
                 self._dropped |= self._unopened
             self._add(("returned", back), now=True)
         elif kind == b"A":
-            self._replies.put(unpack(content) if content else None)
+            self._replies.put(_unpacked(content) if content else None)
         elif kind == b"E":
             self._parcels.put(None)
             return False
         return True
+
+
+# Errors are rare, and what takes them apart is long: a worker that meets none starts without it.
+
+
+def _packed(error: BaseException) -> bytes:
+    from kart_core.execution.travelling import pack
+
+    return pack(error)
+
+
+def _unpacked(data: bytes) -> BaseException:
+    from kart_core.execution.travelling import unpack
+
+    return unpack(data)
