@@ -26,6 +26,9 @@ _log = logging.getLogger("kart_core.leases")
 
 _TRIES: Final = 20
 
+_MOMENT: Final = 0.005
+"""Seconds for which what was just seen on a local disk need not be looked at again."""
+
 # An owner counts the time for which its machine slept too: others did not sleep.
 _clock: Final[Callable[[], float]] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
@@ -64,7 +67,7 @@ def take(workspace: Workspace, unique_id: str, task: str, terms: Terms, expired:
             if claim is not None:
                 if expired is not None:
                     _say_taken_over(task, unique_id, expired)
-                lease = Lease(workspace, slot, claim, unique_id, task, terms, since, began)
+                lease = Lease(workspace, slot, claim, token, unique_id, task, terms, since, began)
                 heart.add(lease)
                 return lease
             expired = None
@@ -97,6 +100,7 @@ class Lease:
         workspace: Workspace,
         slot: Slot,
         claim: Claim,
+        token: str,
         unique_id: str,
         task: str,
         terms: Terms,
@@ -109,16 +113,16 @@ class Lease:
         self._workspace = workspace
         self._slot = slot
         self._claim: Claim | None = claim
-        self._token = holder_of(claim.data).token
+        self._token = token
         self._since = since
         self._confirmed = began
         self._beats = 0
         self._failing = False
-        self._over = False
         self._lock = threading.Lock()
         # Nobody takes over a lease before its expiry, so half of it is proof enough where a look is a request.
+        # Elsewhere a look costs little, and finds out too that the lease was released by hand.
         self._margin = terms.expiry / 2
-        self._fresh = self._margin if workspace.storage.shared == "network" else 0.0
+        self._fresh = self._margin if workspace.storage.shared == "network" else min(self._margin, _MOMENT)
 
     def __repr__(self) -> str:
         return f"Lease({self.task} {self.unique_id})"
@@ -145,7 +149,7 @@ class Lease:
         """Gives the lease back, once; where that fails it says so, and the lease ends by its expiry."""
         heart.discard(self)
         with self._lock:
-            claim, self._over = None if self._over else self._claim, True
+            claim, self._claim = self._claim, None
             if claim is None:
                 return
             try:
@@ -162,7 +166,7 @@ class Lease:
     def renew_if_due(self) -> None:
         """Renews the lease unless that was done a moment ago; a failure is told, and tried again the next time."""
         with self._lock:
-            if self._over or self._claim is None or _clock() - self._confirmed < self.terms.renew_every / 2:
+            if self._claim is None or _clock() - self._confirmed < self.terms.renew_every / 2:
                 return
             began = _clock()
             self._beats += 1
