@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUPS",
+    "ConditionalStore",
     "Event",
     "Executor",
     "ExecutorSession",
@@ -155,6 +156,26 @@ class Store(Protocol):
 
     def local_path(self, path: str) -> str | None:
         """The file's path on this machine's file system, or None where it has none."""
+        ...
+
+
+@runtime_checkable
+class ConditionalStore(Store, Protocol):
+    """A store that also writes and removes on condition, decided by the storage itself, in one step.
+
+    With it, a lease that is renewed too late is never one that another holds by now; a store
+    without it needs only `create`.
+    """
+
+    def replace(self, path: str, data: bytes, mark: str | None) -> str | None:
+        """Writes the content only if the file still has the mark; None: only if there is no such file.
+
+        Of many who try at once, one succeeds. It is given the new mark, the others None.
+        """
+        ...
+
+    def remove_unchanged(self, path: str, mark: str) -> bool:
+        """Removes the file only if it still has the mark; whether it did."""
         ...
 
 

@@ -224,7 +224,7 @@ def record(task: AnyTask | str, workspace_directory: str | None = None) -> Recor
     """
     config.refresh()
     if isinstance(task, str):
-        return _by_id(task, _workspace_at(workspace_directory))
+        return _by_id(task, workspace_at(workspace_directory))
     workspace = workspace_of(task) if workspace_directory is None else open_workspace(workspace_directory)
     found = fetch(workspace, record_path(task))
     if found is None:
@@ -232,7 +232,8 @@ def record(task: AnyTask | str, workspace_directory: str | None = None) -> Recor
     return found
 
 
-def _workspace_at(workspace_directory: str | None) -> Workspace:
+def workspace_at(workspace_directory: str | None) -> Workspace:
+    """The workspace of that name; by default the one that is configured for every task."""
     if workspace_directory is None:
         from kart_core.task import TaskOnKart
 
@@ -284,7 +285,7 @@ def results(task_class: type[AnyTask] | str, workspace_directory: str | None = N
     """
     config.refresh()
     if isinstance(task_class, str):
-        workspace, folder = _workspace_at(workspace_directory), f"{RECORDS}/{task_class}"
+        workspace, folder = workspace_at(workspace_directory), f"{RECORDS}/{task_class}"
     else:
         shape = shape_of(task_class)
         state = state_of(shape)

@@ -7,7 +7,7 @@ own shares them with all of its class.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kart_core import config, host
 from kart_core.declaration import Shape, shape_of
@@ -40,6 +40,7 @@ class Resolved:
         "fail_on_empty",
         "given",
         "host",
+        "lock",
         "methods",
         "modification_time_check",
         "name",
@@ -73,6 +74,7 @@ class Resolved:
         self.strict: bool = value("strict_check")
         self.modification_time_check: bool = value("modification_time_check")
         self.fail_on_empty: bool = value("fail_on_empty_dump")
+        self.lock: bool | Literal["auto"] = value("should_lock_run")
 
     def record_path(self, unique_id: str) -> str:
         """Where a record stands in the workspace."""

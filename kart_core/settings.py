@@ -7,7 +7,7 @@ made; the others say where and how, are resolved when they are used, and enter n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -44,6 +44,12 @@ SETTINGS: Final[Mapping[str, SettingInfo]] = {
             "not complete if an input is not the one that this task's record says it read",
         ),
         SettingInfo("fail_on_empty_dump", bool, False, "fail if an empty value is dumped"),
+        SettingInfo(
+            "should_lock_run",
+            bool | Literal["auto"],
+            "auto",
+            "take a lease, so that of all processes one runs the task (auto: where several work, or on a bucket)",
+        ),
         SettingInfo(
             "fix_random_seed_value",
             int | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
@@ -133,6 +133,8 @@ class TaskOnKart(_Fields, Generic[R_co]):
         strict_check: complete only if everything upstream is complete too.
         modification_time_check: not complete if an input is not the one that the record says was read.
         fail_on_empty_dump: fail if an empty value is dumped.
+        should_lock_run: take a lease, so that of all processes that want the result one runs the task. "auto": where
+            several processes work, or the workspace is reached over a network.
         significant: whether the task takes part in the ids of the tasks that require it.
         serialized_task_definition_check: let the task's code take part in its unique id.
         fix_random_seed_value: the seed; by default one is made from the unique id.
@@ -162,6 +164,7 @@ class TaskOnKart(_Fields, Generic[R_co]):
         strict_check: bool = False
         modification_time_check: bool = False
         fail_on_empty_dump: bool = False
+        should_lock_run: bool | Literal["auto"] = "auto"
         significant: bool = True
         serialized_task_definition_check: bool = False
         fix_random_seed_value: int | None = None

@@ -220,6 +220,7 @@ def test_an_omitted_default_is_told_from_an_equal_value_of_another_type() -> Non
         {"strict_check": True},
         {"modification_time_check": True},
         {"fail_on_empty_dump": True},
+        {"should_lock_run": True},
     ],
     ids=lambda setting: next(iter(setting)),
 )

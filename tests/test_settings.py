@@ -88,6 +88,7 @@ WHERE_AND_HOW: dict[str, Any] = {
     "strict_check": True,
     "modification_time_check": True,
     "fail_on_empty_dump": True,
+    "should_lock_run": True,
     "significant": False,
 }
 ID_FORMING: dict[str, Any] = {

@@ -60,7 +60,7 @@ from kart_core.builtin.object_facts import (
 )
 from kart_core.builtin.object_lookup import look_many
 from kart_core.builtin.patience import Patience
-from kart_core.plugin import Stat, Store
+from kart_core.plugin import ConditionalStore, Stat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -126,7 +126,7 @@ class _Session:
         self.answered = False
 
 
-class ObjectStore(Store):
+class ObjectStore(ConditionalStore):
     """The base of a store in a bucket. See the module for what a subclass gives.
 
     Args:
@@ -281,15 +281,20 @@ class ObjectStore(Store):
     def create(self, path: str, data: bytes) -> bool:
         return self._run(self._write(self._key(path), data, Condition(new=True, note=_note()))) is not None
 
-    def replace(self, path: str, data: bytes, mark: str) -> str | None:
+    def replace(self, path: str, data: bytes, mark: str | None) -> str | None:
         """Writes the content only if the file still has the mark; of many who try at once, one succeeds.
 
         A mark may be a digest of the content: put something unique into it.
 
+        Args:
+            path: the file.
+            data: its new content.
+            mark: the one that it must have; None where there must be no such file.
+
         Returns:
             The new mark; None where the file is another now, or gone.
         """
-        return self._run(self._write(self._key(path), data, Condition(mark=mark, note=_note())))
+        return self._run(self._write(self._key(path), data, Condition(new=mark is None, mark=mark, note=_note())))
 
     def remove(self, path: str) -> bool:
         key = self._key(path)

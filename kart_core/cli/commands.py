@@ -198,6 +198,32 @@ def plugins_command(name: str | None, **options: Any) -> int:
     return show_plugins(name, **options)
 
 
+@kart_core.command("leases", short_help="List who works on what, or release a lease.", context_settings=_CONTEXT)
+@click.argument("workspace", required=False)
+@click.option("--release", "unique_id", metavar="ID", help="Take this task's lease away from who holds it.")
+@click.option("--yes", is_flag=True, help="Release without asking.")
+@_config
+@_set
+@_no_plugin
+@_json
+def leases_command(workspace: str | None, **options: Any) -> int:
+    """Lists the tasks that run under a lease: who holds it, since when, and when it was last renewed.
+
+    WORKSPACE is a folder or URL; by default it is the one that is configured. A lease whose process was killed ends by
+    itself when it has not been renewed for its expiry (a minute, if nothing else is configured); --release does not
+    wait for that. The first digits of an ID will do.
+
+    \b
+    Examples:
+      kart-core leases
+      kart-core leases s3://bucket/results
+      kart-core leases --release 3f5c0e6d
+    """  # noqa: D301 - click reads the backspace
+    from kart_core.cli.leases import show_leases
+
+    return show_leases(workspace, **options)
+
+
 @kart_core.command(
     "config",
     short_help="Show each configured value and where it comes from.",

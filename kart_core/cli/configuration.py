@@ -68,7 +68,7 @@ def _rows(arguments: Arguments) -> Iterator[Row]:
         known = {*SETTINGS, *parameters(cls)} if cls is not None else set[str]()
         if section.startswith("plugins.") or (cls in asked and key in known):
             continue
-        note = _NOT_IMPORTED if cls is None and section != "plugins" else ""
+        note = _NOT_IMPORTED if cls is None and section not in ("plugins", *config.SECTIONS) else ""
         if cls is not None and key not in known:
             close = config.nearest(key, known)
             note = f"{section} has no such parameter" + (f"; did you mean {close}?" if close else "")

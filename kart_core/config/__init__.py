@@ -3,7 +3,7 @@
 Files are ``pyproject.toml`` (its ``[tool.kart]``) and ``kart.toml`` of the working directory, then
 those that `add_config` names; a later one wins. They have a section for each task class
 (``[Train]``, or ``["pipeline.Train"]`` where two modules have one), ``[TaskOnKart]`` for what holds
-for every task, ``[plugins]``, and ``[plugins.NAME]`` for a plugin's settings.
+for every task, ``[leases]``, ``[plugins]``, and ``[plugins.NAME]`` for a plugin's settings.
 """
 
 from __future__ import annotations
@@ -16,13 +16,24 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kart_core.config.files import GENERAL, File, mark_of, read_file
-from kart_core.config.layers import Config, Found
+from kart_core.config.layers import SECTIONS, Config, Found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextvars import Token
 
-__all__ = ["GENERAL", "Config", "Found", "add_config", "current", "load_default", "nearest", "refresh", "using"]
+__all__ = [
+    "GENERAL",
+    "SECTIONS",
+    "Config",
+    "Found",
+    "add_config",
+    "current",
+    "load_default",
+    "nearest",
+    "refresh",
+    "using",
+]
 
 _FOUND_BY_THEMSELVES = ("pyproject.toml", "kart.toml")
 

@@ -19,8 +19,9 @@ _LISTS = {"KART_DISABLE_PLUGINS": ("plugins", "disable")}
 """Variables that hold a list of names, and the key that they stand for."""
 _SHORT = {"KART_WORKERS": ("run", "workers"), "KART_EXECUTOR": ("run", "executor")}
 """Variables that say how runs are executed, and the key that they stand for."""
-_OWN_SECTIONS = {"RUN": "run", "RESOURCES": "resources"}
-"""The sections that speak neither of tasks nor of plugins, as variables spell them."""
+SECTIONS = ("run", "resources", "leases")
+"""The sections that speak neither of tasks nor of plugins."""
+_OWN_SECTIONS = {section.upper(): section for section in SECTIONS}
 _SWITCHES = frozenset({"KART_TRACE"})
 """Variables that are no configuration of tasks or plugins."""
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from kart_core.execution.behind import Behind
+    from kart_core.execution.leases import Lease, Seen
+    from kart_core.execution.locking import Locking
+    from kart_core.plugin import Stat
     from kart_core.running import Attempt
     from kart_core.seeding import Generators
     from kart_core.task import TaskOnKart
@@ -40,6 +43,7 @@ class Worker:
         build: builds the tasks that a `run` yields.
         on_progress: told how far a task has come.
         behind: stores results while the next task runs, where storage is far away.
+        locking: the leases under which tasks run; None: they run without.
     """
 
     def __init__(
@@ -49,26 +53,34 @@ class Worker:
         build: Callable[[Iterable[AnyTask]], None],
         on_progress: Callable[[AnyTask, int, int | None], None] | None = None,
         behind: Behind | None = None,
+        locking: Locking | None = None,
     ) -> None:
         self._run = run
         self._generators = generators
         self._build = build
         self._on_progress = on_progress
         self._behind = behind
+        self._locking = locking
         self._shared: dict[tuple[type, tuple[str, ...], int], str] = {}
 
-    def execute(self, task: AnyTask, replaces: bool, number: int) -> float | Future[float]:
+    def execute(
+        self, task: AnyTask, replaces: bool, number: int, planned: Stat | None = None, expired: Seen | None = None
+    ) -> float | Future[float]:
         """Runs a task and stores its result.
 
         Args:
             task: the task.
             replaces: whether a record may be there that this run replaces.
             number: of the attempt, within the run.
+            planned: under leases, what the plan saw of that record.
+            expired: of a `kart_core.execution.leases.Watch`: the lease that is to be taken over.
 
         Returns:
             How many seconds it took; where the result is stored behind, a future of it.
 
         Raises:
+            TakenElsewhere: another process works on the task, or has taken it over while it ran here.
+            MadeElsewhere: another process has made the result since it was planned.
             Exception: what `run` raised, or why its result could not be stored; what was stored before is as it was.
         """
         started, clock = time.time(), time.perf_counter()
@@ -77,19 +89,26 @@ class Worker:
             attempt = running.Attempt(task, f"{self._run}-{number}", resolved(task), self._progress_of(task))
             if attempt.above is not None:
                 _refuse_circle(attempt)
+            lease: Lease | None = None
             before = running.enter(attempt)
             try:
+                if self._locking is not None:
+                    lease = self._locking.take(attempt.resolved, attempt.unique_id, expired)
+                    if lease is not None:
+                        replaces = self._locking.look_again(attempt.resolved, attempt.unique_id, planned)
                 extra = self._run_task(task, attempt)
                 _require_all_outputs(task, attempt)
                 _require_same_files(task, attempt)
                 beginning = self._beginning_of_record(attempt, extra, started)
                 if self._behind is not None and self._behind.takes(attempt):
-                    commit = partial(self._commit, attempt, replaces, beginning, clock)
+                    commit = partial(self._commit, attempt, replaces, beginning, clock, lease)
                     behind = self._behind.submit(attempt, commit, clock)
                 else:
-                    self._commit(attempt, replaces, beginning, clock)
+                    self._commit(attempt, replaces, beginning, clock, lease)
             except BaseException:
                 attempt.discard()
+                if lease is not None:
+                    lease.release()
                 raise
             finally:
                 running.enter(before)
@@ -149,20 +168,28 @@ class Worker:
         required = required_tasks(task)
         return encoded(attempt, (*required, *extra) if extra else required, common, started)
 
-    def _commit(self, attempt: Attempt, replaces: bool, beginning: str, clock: float) -> None:
+    def _commit(self, attempt: Attempt, replaces: bool, beginning: str, clock: float, lease: Lease | None) -> None:
         workspace = attempt.resolved.workspace
         path = attempt.resolved.record_path(attempt.unique_id)
         store = workspace.store
         outputs: list[Output] = []
-        with guarded(workspace, path):
-            workspace.ensure_format()
-            if replaces:
-                forget(workspace, path)
-                store.remove(path)
-            for target, content in attempt.staged.values():
-                content.put(store, target.path)
-                outputs.append(_output(target, content.size, content.digest))
-            store.put(path, with_outputs(beginning, outputs, time.perf_counter() - clock))
+        try:
+            if lease is not None:
+                lease.check()
+            with guarded(workspace, path):
+                workspace.ensure_format()
+                if replaces:
+                    forget(workspace, path)
+                    store.remove(path)
+                for target, content in attempt.staged.values():
+                    content.put(store, target.path)
+                    outputs.append(_output(target, content.size, content.digest))
+                if lease is not None:
+                    lease.check()  # large outputs take their time
+                store.put(path, with_outputs(beginning, outputs, time.perf_counter() - clock))
+        finally:
+            if lease is not None:
+                lease.release()
         remember(workspace, path, attempt.id, tuple(outputs))
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from kart_core.plugin import ConditionalStore
+
 if TYPE_CHECKING:
     from kart_core.plugin import Store
 
@@ -201,6 +203,41 @@ class StoreContract:
                 assert won.count(True) == 1
                 assert self.found(f"race/{race}") == b"%d" % won.index(True) * 1000
 
+    def test_what_is_another_by_now_is_neither_replaced_nor_removed(self, store: Store) -> None:
+        conditional = _conditional(store)
+        first = conditional.replace("folder/lease", b"first", None)
+        assert first is not None
+        assert conditional.replace("folder/lease", b"new?", None) is None
+        _pause()
+        second = conditional.replace("folder/lease", b"second", first)
+        assert second is not None
+        assert second != first
+        assert conditional.replace("folder/lease", b"late", first) is None
+        assert conditional.remove_unchanged("folder/lease", first) is False
+        assert self.found("folder/lease") == b"second"
+        found = store.stat("folder/lease")
+        assert found is not None
+        assert found.mark == second
+        assert conditional.remove_unchanged("folder/lease", second) is True
+        assert conditional.replace("folder/lease", b"gone", second) is None
+        assert self.found("folder/lease") is None
+
+    def test_of_many_who_replace_what_they_saw_one_does(self, store: Store) -> None:
+        conditional = _conditional(store)
+        threads = 8
+        with ThreadPoolExecutor(threads) as pool:
+            for race in range(10):
+                before = conditional.replace(f"race/{race}", b"before", None)
+                together = threading.Barrier(threads)
+
+                def attempt(number: int, race: int = race, before: str | None = before) -> str | None:
+                    together.wait()  # noqa: B023 - all have ended before the next race begins
+                    return conditional.replace(f"race/{race}", b"%d" % number * 1000, before)
+
+                marks = list(pool.map(attempt, range(threads)))
+                (winner,) = [number for number, mark in enumerate(marks) if mark is not None]
+                assert self.found(f"race/{race}") == b"%d" % winner * 1000
+
     def test_a_reader_never_sees_a_part(self, store: Store) -> None:
         contents = [bytes([number]) * (300_000 + number) for number in range(4)]
         store.put("a", contents[0])
@@ -251,6 +288,12 @@ class StoreContract:
         if path is None:
             pytest.skip("the storage has no local paths")
         assert Path(path).read_bytes() == b"local"
+
+
+def _conditional(store: Store) -> ConditionalStore:
+    if not isinstance(store, ConditionalStore):
+        pytest.skip("the store writes and removes without condition")
+    return store
 
 
 def _pause() -> None:

@@ -41,6 +41,10 @@ class TestOnSeaweedFS(_Contract):
     def test_create_has_one_winner_whose_content_stands(self, store: Store) -> None:
         super().test_create_has_one_winner_whose_content_stands(store)
 
+    @pytest.mark.slow  # the same
+    def test_of_many_who_replace_what_they_saw_one_does(self, store: Store) -> None:
+        super().test_of_many_who_replace_what_they_saw_one_does(store)
+
 
 class TestOnMoto(_Contract):
     @pytest.fixture

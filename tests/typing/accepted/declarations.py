@@ -92,6 +92,7 @@ train = Train(
     strict_check=True,
     modification_time_check=True,
     fail_on_empty_dump=True,
+    should_lock_run="auto",
     significant=False,
     serialized_task_definition_check=True,
     fix_random_seed_value=0,

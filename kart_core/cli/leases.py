@@ -1,0 +1,87 @@
+"""The command that lists the leases of a workspace, and releases one: ``kart-core leases``."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kart_core.cli.roots import configured
+from kart_core.errors import MissingDataError, ParameterError
+from kart_core.execution.leases import leases, release
+from kart_core.records import workspace_at
+from kart_core.report.say import duration, say
+from kart_core.report.tables import show_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kart_core.execution.leases import Held
+    from kart_core.workspace import Workspace
+
+
+def show_leases(
+    workspace_directory: str | None,
+    *,
+    unique_id: str | None,
+    yes: bool,
+    files: Sequence[str],
+    plugin_settings: Sequence[str],
+    disabled: Sequence[str],
+    as_json: bool,
+) -> int:
+    """Lists the leases, or releases one; gives the exit code."""
+    with configured((), files, plugin_settings, disabled):
+        workspace = workspace_at(workspace_directory)
+        held = leases(workspace)
+        if unique_id is not None:
+            _release(workspace, _one(unique_id, held, workspace), yes=yes)
+        elif as_json:
+            say(json.dumps([_data(lease) for lease in held], indent=2, ensure_ascii=False))
+        elif held:
+            rows = ((lease.holder.task, lease.unique_id, str(lease.holder), _renewed(lease)) for lease in held)
+            show_table(("task", "unique id", "held by", "renewed"), rows, styles=("bold",))
+        else:
+            say(f"{workspace.url} has no leases: nobody works there under one")
+    return 0
+
+
+def _one(digits: str, held: Sequence[Held], workspace: Workspace) -> Held:
+    if not digits:
+        raise ParameterError("--release takes a unique id, or its first digits")
+    found = [lease for lease in held if lease.unique_id.startswith(digits.lower())]
+    if not found:
+        raise MissingDataError(f"{workspace.url} has no lease of {digits}; kart-core leases lists those that there are")
+    if len(found) > 1:
+        raise ParameterError(f"{digits} fits {len(found)} leases; give more digits")
+    return found[0]
+
+
+def _release(workspace: Workspace, lease: Held, *, yes: bool) -> None:
+    what = f"{lease.holder.task or 'the task'} {lease.unique_id}"
+    say(f"{what}: {lease.holder}, renewed {_renewed(lease)}")
+    if not yes:
+        click.confirm("Release it? If that process still works, its result will not be stored", abort=True, err=True)
+    gone = not release(workspace, lease.unique_id)
+    say(f"{what}: {'it had been given back meanwhile' if gone else 'released'}")
+
+
+def _renewed(lease: Held) -> str:
+    if lease.renewed is None:
+        return "at a time that the storage does not tell"
+    return f"{duration(max(0.0, time.time() - lease.renewed))} ago by the storage's clock"
+
+
+def _data(lease: Held) -> dict[str, Any]:
+    holder = lease.holder
+    return {
+        "task": holder.task,
+        "unique_id": lease.unique_id,
+        "host": holder.host,
+        "process": holder.process,
+        "since": holder.since,
+        "renewed": lease.renewed,
+        "expiry": holder.expiry,
+    }
