@@ -36,6 +36,7 @@ from kart_core.target import declared, flatten
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
+    from kart_core.execution.locking import Locking
     from kart_core.execution.pool import ProcessCrew
     from kart_core.graph import Node
     from kart_core.plugin import Executor, ExecutorSession, WorkerPool
@@ -188,6 +189,7 @@ class Session:
         mode = Mode.of(self.settings.executor, self.settings.workers)
         plan = self.plan()
         mode.check(plan.to_run)
+        locking = _locking(plan, mode)
         outcome = Outcome()
         interrupted = False
         told = _Told(run, plan, [*self._listen, *host.current().listeners()])
@@ -197,14 +199,16 @@ class Session:
             def plan_more(tasks: Sequence[AnyTask]) -> Plan:
                 more = make_plan(tasks)
                 mode.check(more.to_run)
+                if locking is not None:
+                    locking.look_first(more.to_run)
                 _check_seeds(more, generators)
                 return more
 
             _check_seeds(plan, generators)
             if mode.executor.in_process:
-                crew: Crew = self._inline(mode, run, generators, told, stack)
+                crew: Crew = self._inline(mode, run, generators, told, stack, locking)
             else:
-                crew = _processes(mode.executor, mode.workers, run, told, interruption)
+                crew = _processes(mode.executor, mode.workers, run, told, interruption, locking is not None)
             stack.callback(crew.close)
             _prepare_remote(plan)
             told.run_started()
@@ -216,7 +220,7 @@ class Session:
             run=run,
             plan=plan,
             ran=[*(node.task for node in outcome.ran), *self._asked],
-            reused=[node.task for node in plan.reused],
+            reused=[*(node.task for node in plan.reused), *(node.task for node in outcome.made)],
             failures={node.task: error for node, error in outcome.failures.items()},
             blocked=[node.task for node in outcome.blocked],
             unfinished=[node.task for node in outcome.unfinished(plan)],
@@ -227,13 +231,22 @@ class Session:
         told.run_finished(report)
         return report
 
-    def _inline(self, mode: Mode, run: str, generators: Generators, told: _Told, stack: ExitStack) -> Crew:
+    def _inline(
+        self,
+        mode: Mode,
+        run: str,
+        generators: Generators,
+        told: _Told,
+        stack: ExitStack,
+        locking: Locking | None,
+    ) -> Crew:
         """The crew of this process, with another process aside for tasks that may have to be stopped."""
         behind = stack.enter_context(Behind())
-        worker = Worker(run, generators, self._build_inside, told.progressed if told.listeners else None, behind)
+        progressed = told.progressed if told.listeners else None
+        worker = Worker(run, generators, self._build_inside, progressed, behind, locking)
 
         def aside() -> ProcessCrew:
-            return _processes(_executor("processes"), 1, run, told, Interruption(counted=False))
+            return _processes(_executor("processes"), 1, run, told, Interruption(counted=False), locking is not None)
 
         return InlineCrew(cast("ExecutorSession", mode.executor.open(mode.workers)), worker, aside)
 
@@ -248,7 +261,22 @@ class Session:
             raise report.error() from next(iter(report.failures.values()))
 
 
-def _processes(executor: Executor, workers: int, run: str, told: _Told, interruption: Interruption) -> ProcessCrew:
+def _locking(plan: Plan, mode: Mode) -> Locking | None:
+    """The leases of a run; None where no task takes one, as in one process on this machine."""
+    if mode.executor.in_process and not any(
+        node.resolved.lock is True or node.resolved.workspace.storage.shared == "network" for node in plan.to_run
+    ):
+        return None
+    from kart_core.execution.locking import Locking
+
+    locking = Locking(1 if mode.executor.in_process else max(mode.workers, 2))
+    locking.look_first(plan.to_run)
+    return locking
+
+
+def _processes(
+    executor: Executor, workers: int, run: str, told: _Told, interruption: Interruption, locks: bool
+) -> ProcessCrew:
     # Only a run with worker processes needs what they need.
     from kart_core.execution.forwarding import levels
     from kart_core.execution.pool import ProcessCrew
@@ -258,14 +286,23 @@ def _processes(executor: Executor, workers: int, run: str, told: _Told, interrup
     plugins = present.importable()
 
     def setup() -> bytes:
-        watched = bool(told.listeners)
-        return pickle.dumps(Setup(run, conf, plugins, present.disabled, present.used(), levels(), watched), protocol=5)
+        told_of = Setup(
+            run=run,
+            config=conf,
+            plugins=plugins,
+            disabled=present.disabled,
+            used=present.used(),
+            levels=levels(),
+            watched=bool(told.listeners),
+            locking=max(workers, 2) if locks else None,
+        )
+        return pickle.dumps(told_of, protocol=5)
 
     def progressed(node: Node, done: int, total: int | None) -> None:
         told.progressed(node.task, done, total)
 
     pool = cast("WorkerPool", executor.open(workers))
-    return ProcessCrew(pool, ENTRY, run, workers, setup, progressed, interruption)
+    return ProcessCrew(pool, ENTRY, run, workers, setup, progressed, interruption, locks)
 
 
 def new_run() -> str:
@@ -358,6 +395,15 @@ class _Told(Listener):
     def blocked(self, node: Node) -> None:
         if self.listeners:
             self._tell(Event("task_blocked", self._run, time.time(), node.name, node.unique_id))
+
+    def waiting(self, node: Node, holder: str) -> None:
+        _log.info("%r waits for %s", node.task, holder)
+        if self.listeners:
+            self._tell(Event("task_waiting", self._run, time.time(), node.name, node.unique_id, holder=holder))
+
+    def reused(self, node: Node) -> None:
+        if self.listeners:
+            self._tell(Event("task_reused", self._run, time.time(), node.name, node.unique_id))
 
     def run_finished(self, report: RunReport) -> None:
         counts = {

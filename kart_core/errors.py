@@ -24,6 +24,9 @@ class KartError(Exception):
     exit_code: ClassVar[int] = 40
     """The exit status of a command that ends with this error."""
 
+    of_leases: ClassVar[bool] = False
+    """Whether it is no failure: the task is run by another process, or was."""
+
 
 class ConfigError(KartError):
     """A configuration file, an environment variable or a command line that cannot be taken as it is."""

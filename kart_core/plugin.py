@@ -350,6 +350,7 @@ class Event:
         "run_started",
         "task_started",
         "task_progress",
+        "task_waiting",
         "task_finished",
         "task_reused",
         "task_failed",
@@ -372,6 +373,8 @@ class Event:
 
     For an event of the run how many tasks will run, are reused, have failed; for progress ``done`` and ``total``.
     """
+    holder: str | None = None
+    """Of a task that waits: the process of another run that works on it, its machine, and since when."""
 
 
 class Plugin:

@@ -682,7 +682,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
         worker = Worker("run", generators, lambda tasks: None, locking=Locking(processes=2, terms=SHORT))
 
         def work(task: kart.TaskOnKart[Any], planned: Any = None, expired: Any = None) -> Any:
-            return worker.execute(task, planned is not None, planned, expired)
+            return worker.execute(task, planned is not None, 1, planned, expired)
 
         yield work
 

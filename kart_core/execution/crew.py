@@ -91,7 +91,12 @@ class InlineCrew:
         clock = time.perf_counter()
         try:
             seconds: Any = self._session.submit(
-                self._execute, node.task, node.replaces, scheduler.next_number()
+                self._execute,
+                node.task,
+                node.replaces,
+                scheduler.next_number(),
+                node.record,
+                scheduler.expired(node),
             ).result()
         except (Exception, SystemExit) as error:
             scheduler.failed(node, time.perf_counter() - clock, error)

@@ -26,6 +26,8 @@ _told: set[str] = set()
 class MadeElsewhere(KartError):
     """The result is there already: another process has made it since it was planned."""
 
+    of_leases = True
+
 
 class Locking:
     """The leases of one run, in one process.

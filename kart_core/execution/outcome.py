@@ -24,12 +24,14 @@ class Outcome:
 
     def __init__(self) -> None:
         self.ran: list[Node] = []
+        self.made: list[Node] = []
+        """What another process has made meanwhile."""
         self.failures: dict[Node, BaseException] = {}
         self.blocked: list[Node] = []
 
     def unfinished(self, plan: Plan) -> Sequence[Node]:
         """The nodes that would have run and did not come to it."""
-        settled = {*self.ran, *self.failures, *self.blocked}
+        settled = {*self.ran, *self.made, *self.failures, *self.blocked}
         return [node for node in plan.to_run if node not in settled]
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kart_core.declaration import Shape
+    from kart_core.execution.leases import Seen
+    from kart_core.plugin import Stat
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -41,6 +43,10 @@ class Order(NamedTuple):
     """Whether the coordinator must hear at once that it begins."""
     required: Any
     """What an overridden `requires()` gave, with places for tasks; None where nothing is overridden."""
+    planned: Stat | None
+    """What the plan saw of the task's record."""
+    expired: Seen | None
+    """The lease of another that is to be taken over."""
 
 
 class Sender:
@@ -54,8 +60,16 @@ class Sender:
         self._entries: list[tuple[Any, ...]] = []
         self._orders: list[Order] = []
 
-    def add(self, task: AnyTask, number: int, replaces: bool, timed: bool) -> None:
-        """Adds an order to the next parcel.
+    def add(
+        self,
+        task: AnyTask,
+        number: int,
+        replaces: bool,
+        timed: bool,
+        planned: Stat | None = None,
+        expired: Seen | None = None,
+    ) -> None:
+        """Adds an order to the next parcel; see `Order`.
 
         Raises:
             KartError: something that the task holds cannot go to another process.
@@ -66,7 +80,7 @@ class Sender:
             for one in tasks_in(found, task):
                 self._place(one)
             required = (exchanged(found, self._place_of),)
-        self._orders.append(Order(number, self._place(task), replaces, timed, required))
+        self._orders.append(Order(number, self._place(task), replaces, timed, required, planned, expired))
 
     def parcel(self) -> bytes:
         """What was added since the last one, as bytes for `Receiver.open`."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 import pickle
 import selectors
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from kart_core.declaration import shape_of
-from kart_core.errors import CorruptResultError, KartError, PluginError
+from kart_core.errors import CorruptResultError, KartError, PluginError, StorageError
 from kart_core.execution import forwarding
 from kart_core.execution.parcel import Sender
 from kart_core.execution.travelling import pack, unpack
@@ -92,6 +93,7 @@ class ProcessCrew:
         setup: makes what a worker is told first.
         progressed: told how far a task has come.
         interruption: Ctrl-C and SIGTERM.
+        locks: whether tasks run under leases.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class ProcessCrew:
         setup: Callable[[], bytes],
         progressed: Callable[[Node, int, int | None], None],
         interruption: Interruption,
+        locks: bool,
     ) -> None:
         self._pool = pool
         self._entry = entry
@@ -112,6 +115,7 @@ class ProcessCrew:
         self._told: bytes | None = None
         self._progressed = progressed
         self._interruption = interruption
+        self._locks = locks
         self._links: list[_Link] = []
         self._times: dict[type[Any], float] = {}
         self._begun: set[int] = set()
@@ -185,7 +189,8 @@ class ProcessCrew:
             scheduler.take()
             number = scheduler.next_number()
             try:
-                link.sender.add(node.task, number, node.replaces, policy.timeout is not None)
+                timed = policy.timeout is not None
+                link.sender.add(node.task, number, node.replaces, timed, node.record, scheduler.expired(node))
             except Exception as error:
                 scheduler.started(node)
                 scheduler.failed(node, 0.0, error)
@@ -349,6 +354,7 @@ class ProcessCrew:
         for number, node in taken.items():
             begun = number in self._begun
             self._settle(link, number)
+            self._release(node, link)
             if self._is_stored(node, number):
                 scheduler.finished(node, 0.0)
             elif blamed and not begun:
@@ -366,6 +372,14 @@ class ProcessCrew:
                     ),
                 )
 
+    def _release(self, node: Node, link: _Link) -> None:
+        """Gives back the lease that a worker held, which is known to have ended: nobody need wait for its expiry."""
+        if self._locks:
+            from kart_core.execution.leases import release
+
+            with suppress(StorageError):  # then it expires
+                release(node.resolved.workspace, node.unique_id, link.process.pid)
+
     def _is_stored(self, node: Node, number: int) -> bool:
         """Whether that very attempt has written its record, which it could not tell any more."""
         try:
@@ -382,6 +396,7 @@ class ProcessCrew:
         link.process.kill()
         taken = dict(link.taken)
         self._drop(link)
+        self._release(node, link)
         for other, rest in taken.items():
             self._settle(link, other)
             if other != number:
@@ -406,6 +421,9 @@ class ProcessCrew:
         for link in list(self._links):
             link.process.kill()
             self._drop(link)
+            for number, node in link.taken.items():
+                if number in self._begun:
+                    self._release(node, link)
 
     def _listen(self, scheduler: Scheduler, seconds: float, patient: Callable[[], bool]) -> None:
         """Takes in what workers still tell, for some time."""
@@ -423,7 +441,6 @@ class ProcessCrew:
         except (EOFError, OSError):
             link.process.kill()
             self._drop(link)
-            link.taken.clear()
             return
         for one in news:
             if one[0] == "finished":

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from kart_core.config import Config
+    from kart_core.execution.locking import Locking
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -57,6 +58,8 @@ class Setup:
     levels: Mapping[str, int]
     watched: bool
     """Whether somebody wants to know how far tasks have come."""
+    locking: int | None
+    """How many processes work, where tasks run under leases; None where they run without."""
 
 
 def main(descriptor: int) -> None:
@@ -105,7 +108,9 @@ class Remote:
             stack.enter_context(host.using(present))
             generators = stack.enter_context(Generators())
             behind = stack.enter_context(Behind())
-            worker = Worker(setup.run, generators, self._ask, self._progressed if setup.watched else None, behind)
+            worker = Worker(
+                setup.run, generators, self._ask, self._progressed if setup.watched else None, behind, _locking(setup)
+            )
             self._tell(("fit",))
             self._work(worker)
         self.flush()
@@ -136,7 +141,7 @@ class Remote:
         self._add(("started", number), now=order.timed)
         clock = time.perf_counter()
         try:
-            seconds = worker.execute(receiver.task(order), order.replaces, number)
+            seconds = worker.execute(receiver.task(order), order.replaces, number, order.planned, order.expired)
         except KeyboardInterrupt:
             self._add(("interrupted", number), now=True)
             raise
@@ -238,6 +243,14 @@ class Remote:
             self._parcels.put(None)
             return False
         return True
+
+
+def _locking(setup: Setup) -> Locking | None:
+    if setup.locking is None:
+        return None
+    from kart_core.execution.locking import Locking
+
+    return Locking(setup.locking)
 
 
 # Errors are rare, and what takes them apart is long: a worker that meets none starts without it.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kart_core.declaration import shape_of
-from kart_core.errors import MissingDataError
+from kart_core.errors import KartError, MissingDataError
 from kart_core.execution.outcome import Outcome, error_of
 from kart_core.identity import cycle, identity
 from kart_core.task import missing_sentence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kart_core.execution.crew import Crew
+    from kart_core.execution.leases import Seen, TakenElsewhere, Watch
     from kart_core.graph import Node
     from kart_core.planning import Plan
     from kart_core.task import TaskOnKart
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("kart_core.build")
+
+_MOMENT: Final = 0.05  # seconds until a lease is tried again that went while it was looked at
 
 
 class Listener:
@@ -41,6 +44,12 @@ class Listener:
 
     def blocked(self, node: Node) -> None:
         """A task cannot run, since one that it depends on failed."""
+
+    def waiting(self, node: Node, holder: str) -> None:
+        """A task waits for another process that runs it."""
+
+    def reused(self, node: Node) -> None:
+        """The result of a task was made by another process since the run was planned."""
 
 
 class Scheduler:
@@ -77,6 +86,8 @@ class Scheduler:
         self._delayed: list[tuple[float, int, Node]] = []
         self._parked: list[tuple[int, int, int, Node]] = []  # what waits for a resource
         self._tries: dict[Node, int] = {}
+        self._watches: dict[Node, Watch] = {}
+        self._expired: dict[Node, Seen] = {}
         self._plan = plan
         self._failures: dict[Node, BaseException] = {}
         self._asks: list[_Ask] = []
@@ -135,6 +146,10 @@ class Scheduler:
             self._free[name] -= amount
         return node
 
+    def expired(self, node: Node) -> Seen | None:
+        """The lease of another that a worker is to take over with the task, if there is one."""
+        return self._expired.pop(node, None) if self._expired else None
+
     # --- what a crew tells ------------------------------------------------------------
 
     def started(self, node: Node) -> None:
@@ -146,6 +161,30 @@ class Scheduler:
         self._give_back(node)
         self._outcome.ran.append(node)
         self._tell.finished(node, seconds)
+        self._go_on(node)
+
+    def made(self, node: Node) -> None:
+        """Another process has made the result of a task since the run was planned."""
+        self._give_back(node)
+        self._outcome.made.append(node)
+        self._tell.reused(node)
+        self._go_on(node)
+
+    def elsewhere(self, node: Node, error: TakenElsewhere) -> None:
+        """Another process works on a task, or has taken it over: it is come back to."""
+        from kart_core.execution.leases import LostLease, Watch
+
+        self._give_back(node)
+        if isinstance(error, LostLease):
+            _log.warning("%s", error)
+        pause = _MOMENT
+        if error.taken is not None:
+            watch = self._watches[node] = Watch(node.resolved.workspace, node.unique_id, error.taken)
+            pause = watch.again_in
+            self._tell.waiting(node, str(watch.holder))
+        heapq.heappush(self._delayed, (time.monotonic() + pause, node.order, node))
+
+    def _go_on(self, node: Node) -> None:
         node.waiting = -1
         for dependent in node.dependents:
             dependent.waiting -= 1
@@ -156,6 +195,8 @@ class Scheduler:
 
     def failed(self, node: Node, seconds: float, error: BaseException) -> None:
         """A run of a task has failed; it is tried again where its class says so."""
+        if isinstance(error, KartError) and self._is_elsewhere(node, error):
+            return
         self._give_back(node)
         policy = shape_of(type(node.task)).policy
         tries = self._tries.get(node, 0)
@@ -176,6 +217,18 @@ class Scheduler:
                 self._push(node)
             return
         self._fail(node, seconds, error)
+
+    def _is_elsewhere(self, node: Node, error: KartError) -> bool:
+        """Whether a task did not run, or its result does not count, because of what another process does."""
+        if not error.of_leases:
+            return False
+        from kart_core.execution.leases import TakenElsewhere
+
+        if isinstance(error, TakenElsewhere):
+            self.elsewhere(node, error)
+        else:
+            self.made(node)
+        return True
 
     def returned(self, node: Node) -> None:
         """A task that was taken has not run and is ready again."""
@@ -272,7 +325,16 @@ class Scheduler:
     def _wake(self) -> None:
         now = time.monotonic()
         while self._delayed and self._delayed[0][0] <= now:
-            self._push(heapq.heappop(self._delayed)[2])
+            node = heapq.heappop(self._delayed)[2]
+            watch = self._watches.get(node)
+            if watch is not None:
+                if not watch.look():
+                    heapq.heappush(self._delayed, (time.monotonic() + watch.again_in, node.order, node))
+                    continue
+                del self._watches[node]
+                if watch.expired is not None:
+                    self._expired[node] = watch.expired
+            self._push(node)
 
     def _pause(self) -> float | None:
         return max(self._delayed[0][0] - time.monotonic(), 0.0) if self._delayed else None

@@ -35,6 +35,8 @@ def lines(event: Event) -> None:
         complain(f"start  {_named(event)}")
     elif event.kind == "task_finished":
         complain(f"done   {_named(event)}{_took(event)}")
+    elif event.kind == "task_waiting":
+        complain(f"wait   {_named(event)}: it is run by {event.holder}")
     elif event.kind == "task_failed":
         complain(f"failed {_named(event)}{_took(event)}: {event.error}")
 
@@ -63,6 +65,12 @@ class Bars:
             done, total = event.counts.get("done"), event.counts.get("total")
             self._running[event.unique_id] = f"{event.task} {done}" + (f" of {total}" if total is not None else "")
             self._draw(0)
+        elif event.kind == "task_waiting":
+            self._running[event.unique_id] = f"{event.task} waits for {event.holder}"
+            self._draw(0)
+        elif event.kind == "task_reused" and event.unique_id in self._running:
+            del self._running[event.unique_id]
+            self._draw(1)
         elif event.kind in ("task_finished", "task_failed"):
             self._running.pop(event.unique_id, None)
             if event.kind == "task_failed" and self._progress is not None:

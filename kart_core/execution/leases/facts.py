@@ -56,10 +56,14 @@ Seen = tuple[Entry, ...]
 """What stands in storage of one lease, the lowest number first. It travels between processes."""
 
 
+def this_host() -> str:
+    """The name of this machine, as holders write it."""
+    return os.uname().nodename if hasattr(os, "uname") else platform.node()
+
+
 @lru_cache(maxsize=1)
 def _origin(process: int) -> str:
-    host = os.uname().nodename if hasattr(os, "uname") else platform.node()
-    return f'"host":{json.dumps(host)},"process":{process}'
+    return f'"host":{json.dumps(this_host())},"process":{process}'
 
 
 def content(token: str, task: str, since: float, terms: Terms, beat: int) -> bytes:
@@ -127,6 +131,8 @@ class TakenElsewhere(KartError):
     Attributes:
         taken: who, and what a `Watch` begins with; None where the lease was gone when it was looked at.
     """
+
+    of_leases = True
 
     def __init__(self, message: str, taken: Taken | None) -> None:
         super().__init__(message)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kart_core.errors import StorageError
-from kart_core.execution.leases.facts import Holder, content, holder_of
+from kart_core.execution.leases.facts import Holder, content, holder_of, this_host
 from kart_core.execution.leases.slots import FOLDER, number_of, slot_of
 from kart_core.execution.leases.terms import Terms
 from kart_core.workspace import guarded
@@ -53,12 +53,13 @@ def leases(workspace: Workspace) -> list[Held]:
     return found
 
 
-def release(workspace: Workspace, unique_id: str) -> bool:
+def release(workspace: Workspace, unique_id: str, process: int | None = None) -> bool:
     """Takes a lease away from who holds it, and gives it back; the holder will not store its result.
 
     Args:
         workspace: where.
         unique_id: the task's.
+        process: only if this process of this machine holds it, which is known to have ended.
 
     Returns:
         Whether there was one.
@@ -71,10 +72,14 @@ def release(workspace: Workspace, unique_id: str) -> bool:
     with guarded(workspace, f"{FOLDER}/{unique_id}"):
         for _ in range(_TRIES):
             seen = slot.look()
-            if not seen:
+            if not seen or (process is not None and not _is_held_by(process, holder_of(seen[-1].data))):
                 return False
             claim = slot.succeed(seen, data)
             if claim is not None:
                 slot.vacate(claim, sure=False)
                 return True
     raise StorageError(f"the lease {workspace.where(f'{FOLDER}/{unique_id}')} changes all the time; try again")
+
+
+def _is_held_by(process: int, holder: Holder) -> bool:
+    return (holder.host, holder.process) == (this_host(), process)
