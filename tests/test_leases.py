@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -678,11 +679,12 @@ class Asks(kart.TaskOnKart[bool]):
 def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """What one worker does with one task, under leases."""
     monkeypatch.setattr(Train, "ran", [])
+    number = count(1)
     with Generators(needed=True) as generators:
         worker = Worker("run", generators, lambda tasks: None, locking=Locking(processes=2, terms=SHORT))
 
         def work(task: kart.TaskOnKart[Any], planned: Any = None, expired: Any = None) -> Any:
-            return worker.execute(task, planned is not None, 1, planned, expired)
+            return worker.execute(task, planned is not None, next(number), planned, expired)
 
         yield work
 
