@@ -95,6 +95,7 @@ class Settings:
     strict_check: bool | None = None
     modification_time_check: bool | None = None
     fail_on_empty_dump: bool | None = None
+    should_lock_run: bool | Literal["auto"] | None = None
     plugins: Sequence[type[Plugin] | Plugin] = ()
     executor: str | None = None
     workers: int | None = None
@@ -129,7 +130,10 @@ class Settings:
 
     def layer(self) -> dict[tuple[str, str], object]:
         """The settings that hold for every task, as a layer of the configuration."""
-        names = ("local_temporary_directory", "strict_check", "modification_time_check", "fail_on_empty_dump")
+        names = (
+            *("local_temporary_directory", "strict_check", "modification_time_check", "fail_on_empty_dump"),
+            "should_lock_run",
+        )
         given: dict[tuple[str, str], object] = {
             ("TaskOnKart", name): getattr(self, name) for name in names if getattr(self, name) is not None
         }
@@ -482,6 +486,7 @@ def build(
     strict_check: bool | None = ...,
     modification_time_check: bool | None = ...,
     fail_on_empty_dump: bool | None = ...,
+    should_lock_run: bool | Literal["auto"] | None = ...,
     plugins: Sequence[type[Plugin] | Plugin] = ...,
     executor: str | None = ...,
     workers: int | None = ...,
@@ -500,6 +505,7 @@ def build(
     strict_check: bool | None = ...,
     modification_time_check: bool | None = ...,
     fail_on_empty_dump: bool | None = ...,
+    should_lock_run: bool | Literal["auto"] | None = ...,
     plugins: Sequence[type[Plugin] | Plugin] = ...,
     executor: str | None = ...,
     workers: int | None = ...,
@@ -519,6 +525,7 @@ def build(
     strict_check: bool | None = ...,
     modification_time_check: bool | None = ...,
     fail_on_empty_dump: bool | None = ...,
+    should_lock_run: bool | Literal["auto"] | None = ...,
     plugins: Sequence[type[Plugin] | Plugin] = ...,
     executor: str | None = ...,
     workers: int | None = ...,
@@ -534,6 +541,7 @@ def build(
     strict_check: bool | None = ...,
     modification_time_check: bool | None = ...,
     fail_on_empty_dump: bool | None = ...,
+    should_lock_run: bool | Literal["auto"] | None = ...,
     plugins: Sequence[type[Plugin] | Plugin] = ...,
     executor: str | None = ...,
     workers: int | None = ...,
@@ -553,6 +561,7 @@ def build(  # noqa: D417 - the settings are told one by one
         strict_check: for this run, a task is complete only if everything upstream is.
         modification_time_check: for this run, a task is not complete if an input is another than it read.
         fail_on_empty_dump: for this run, a task that dumps an empty value fails.
+        should_lock_run: for this run, whether a task takes a lease, so that of all processes one runs it.
         plugins: plugins of the project, as classes or instances, besides those that are installed.
         executor: the name of the executor: ``inline`` (this process), ``processes``, or one of a plugin.
         workers: how many tasks run at the same time; more than one means worker processes.
