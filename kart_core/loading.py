@@ -110,7 +110,10 @@ def _values_of_targets(owner: AnyTask, targets: list[Target]) -> list[Any]:
     values: list[Any] = [None] * len(targets)
     for maker, places in by_maker.items():
         made = [targets[place] for place in places]
-        found = [target.read(None) for target in made] if maker is None else _checked(maker, made)
+        if maker is None:
+            found = [target.read(None) for target in made]
+        else:
+            found = _checked(maker, resolved(maker), maker.unique_id, made)
         for place, value in zip(places, found, strict=True):
             values[place] = value
     return values
