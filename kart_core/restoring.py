@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
+from kart_core.construction import setting, state_of
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import KartError, MissingDataError, ParameterError
-from kart_core.identity import setting, state_of
 from kart_core.nested import is_mapping, is_sequence
 from kart_core.parameters import ParameterFault, structure
 from kart_core.records import fetch
@@ -138,6 +138,8 @@ def _of_parameters(
 def _value(cls: type[AnyTask], name: str, annotation: Any, data: Any, made: Mapping[Key, AnyTask]) -> Any:
     if any(True for _ in _references(data)) or _is_reference(data):
         return _with_tasks(data, made)
+    if is_mapping(data) and set(data) == {"exactly"}:
+        return _with_tasks(data["exactly"], made)
     kind = _kind_told(data)
     items: Any = data if kind is None else data[kind.__name__]
     if kind is dict:

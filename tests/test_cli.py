@@ -194,6 +194,120 @@ class TestRunning:
         assert project.folder.joinpath("resources/link0.txt").read_text() == "all"
 
 
+class TestPrinting:
+    def test_run_prints_the_result_on_the_last_line_where_it_is_asked_to(self, pipeline):
+        silent = pipeline.kart("run", "pipeline:Numbers", "--n", "3")
+        values = eval(pipeline.kart("run", "pipeline:Numbers", "--n", "3", "--print").out.splitlines()[-1])
+        assert len(values) == 3
+        assert str(values) not in silent.out
+        total = pipeline.kart("run", "pipeline:Total", "--Numbers-n", "3", "--print")
+        assert total.out.splitlines()[-1] == str(sum(values))
+        assert "1 ran" in total.out
+
+    def test_several_results_are_printed_with_their_names(self, pipeline):
+        done = pipeline.kart("run", "pipeline:Total", "pipeline:Numbers", "--print", "--Numbers-n", "0")
+        assert done.out.splitlines()[-2:] == ["pipeline.Total: 0", "pipeline.Numbers: []"]
+
+    def test_two_results_of_one_class_are_told_apart(self, project):
+        project.write(
+            "texts.py",
+            "import kart_core as kart\n"
+            "class Text(kart.TaskOnKart[str]):\n    def run(self): return 'a\\nb'\n"
+            "class Fails(kart.TaskOnKart[str]):\n    def run(self): raise ValueError\n",
+        )
+        done = project.kart("run", "texts:Text", "texts:Fails", "--print")
+        assert done.code == 40
+        assert done.out.splitlines()[-1] == "texts.Text: 'a\\nb'"
+
+    def test_a_script_prints_too(self, pipeline):
+        done = pipeline.python("pipeline.py", "Total", "--Numbers-n", "0", "--print")
+        assert done.out.splitlines()[-1] == "0"
+
+    def test_show_prints_a_stored_result_alone(self, pipeline):
+        ran = pipeline.kart("run", "pipeline:Total", "--print")
+        value = ran.out.splitlines()[-1]
+        assert pipeline.kart("show", "pipeline:Total", "--print").out == f"{value}\n"
+        unique_id = ID.search(ran.err.splitlines()[-1])[0]
+        assert pipeline.kart("show", unique_id, "--print").out == f"{value}\n"
+        assert pipeline.shell("show", unique_id[:8], "--print").out == f"{value}\n"
+        assert pipeline.kart("show", "pipeline:Total", "--Numbers-n", "3", "--print").code == 20
+
+    def test_show_by_an_id_names_each_of_several_outputs(self, project):
+        project.write(
+            "two.py",
+            "import kart_core as kart\n"
+            "class Two(kart.TaskOnKart[object]):\n"
+            "    def output(self): return [self.make_target('a.txt'), self.make_target('b.json')]\n"
+            "    def run(self): return ['text', {'x': 1}]\n",
+        )
+        ran = project.kart("run", "two:Two")
+        unique_id = ID.search(ran.out)[0]
+        assert project.kart("show", "two:Two", "--print").out == "['text', {'x': 1}]\n"
+        by_id = project.kart("show", unique_id, "--print")
+        assert by_id.out == f"a_{unique_id}.txt: 'text'\nb_{unique_id}.json: {{'x': 1}}\n"
+
+    def test_damage_is_found_before_anything_is_printed(self, pipeline):
+        ran = pipeline.kart("run", "pipeline:Numbers")
+        (file,) = pipeline.files()
+        (pipeline.folder / file).write_bytes(b"damage")
+        for name in ("pipeline:Numbers", ID.search(ran.out)[0]):
+            done = pipeline.kart("show", name, "--print")
+            assert done.code == 70
+            assert "is not what was written" in done.err
+            assert done.out == ""
+
+    def test_a_record_and_a_value_are_not_shown_together(self, pipeline):
+        pipeline.kart("run", "pipeline:Numbers")
+        done = pipeline.kart("show", "pipeline:Numbers", "--print", "--json")
+        assert done.code == 2
+        assert "--json" in done.err
+
+
+class TestHints:
+    def test_a_task_where_a_command_belongs_is_told_the_command(self, pipeline):
+        for word in ("pipeline:Total", "pipeline.py:Total"):
+            done = pipeline.kart(word)
+            assert done.code == 2
+            assert f"kart-core run {word}" in done.err
+
+    def test_a_dotted_task_is_told_its_form(self, pipeline):
+        done = pipeline.kart("run", "pipeline.Total")
+        assert done.code == 2
+        assert "did you mean pipeline:Total?" in done.err
+        assert "kart-core run pipeline:Total" in pipeline.kart("pipeline.Total").err
+        assert "did you mean pkg.mod:Outer.Inner?" in pipeline.kart("run", "pkg.mod.Outer.Inner").err
+        assert "did you mean pipeline.py:Total?" in pipeline.kart("run", "pipeline.py.Total").err
+
+    def test_a_script_is_told_the_form_too(self, pipeline):
+        done = pipeline.python("pipeline.py", "pipeline.Total")
+        assert done.code == 2
+        assert "did you mean Total?" in done.err
+
+    def test_a_file_alone_is_told_to_name_a_task(self, pipeline):
+        done = pipeline.kart("run", "pipeline.py")
+        assert done.code == 2
+        assert "pipeline.py:TASK" in done.err
+
+    def test_a_misspelt_command_is_told_the_nearest(self, project):
+        done = project.kart("rnu", "pipeline:Total")
+        assert done.code == 2
+        assert "did you mean run?" in done.err
+
+    def test_a_working_directory_that_is_gone_is_one_sentence(self, project):
+        folder = project.folder / "gone"
+        folder.mkdir()
+        code = "import os, kart_core.cli; os.rmdir(os.getcwd()); kart_core.cli.main()"
+        for words in (["config"], ["run", "pipeline:Total"], ["plugins"], ["show", "0123456789"]):
+            folder.mkdir(exist_ok=True)
+            done = subprocess.run(
+                [sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 2, done.stderr
+            assert done.stderr.startswith("error: ")
+            assert "working directory" in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+
+
 class TestValues:
     @pytest.mark.parametrize(
         ("words", "shown"),
@@ -599,6 +713,68 @@ def helper(values):
 """
 
 
+OWN = """\
+import kart_core as kart
+
+
+class Forgets(kart.TaskOnKart[int]):
+    def run(self):
+        pass
+
+
+class Unfit(kart.TaskOnKart[object]):
+    def output(self):
+        return self.make_target("unfit.json")
+
+    def run(self):
+        self.dump({1, 2})
+
+
+class Number(kart.TaskOnKart[int]):
+    n: int = 1
+
+    def run(self):
+        return self.n
+
+
+class Misspells(kart.TaskOnKart[int]):
+    def run(self):
+        return Number(nn=2).n
+
+
+class Builds(kart.TaskOnKart[int]):
+    def run(self):
+        return kart.build(Forgets())
+
+
+class Yields(kart.TaskOnKart[int]):
+    def run(self):
+        return (yield Forgets())
+
+
+class Raw(kart.ExternalTask[str]):
+    def output(self):
+        return self.make_target("raw.txt", use_unique_id=False)
+
+
+class Needs(kart.TaskOnKart[str]):
+    raw: Raw
+
+    def run(self):
+        return self.load(self.raw)
+
+
+class Raises(kart.TaskOnKart[int]):
+    def run(self):
+        raise kart.MissingDataError("no rows today")
+
+
+class Talks(kart.TaskOnKart[int]):
+    def run(self):
+        raise ValueError("word " * 50 + "\\nthe second line")
+"""
+
+
 class TestFailing:
     def test_a_failed_task_shows_the_users_own_frames_and_the_summary(self, project):
         project.write("failing.py", FAILING)
@@ -654,6 +830,53 @@ class TestFailing:
         assert done.code == 40
         assert 'inside.py", line 3, in run' in done.err
         assert re.search(r"failed +inside\.Outer [0-9a-f]{32}: .*OSError: kid", done.out)
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("Forgets", "returned None and dumped nothing"),
+            ("Unfit", "json cannot represent the set"),
+            ("Misspells", "has no parameter 'nn'"),
+            ("Builds", "returned None and dumped nothing"),
+            ("Yields", "returned None and dumped nothing"),
+            ("Needs", "is external data, and"),
+        ],
+    )
+    def test_what_kart_itself_says_of_a_failure_is_one_sentence_said_once(self, project, name, said):
+        project.write("own.py", OWN)
+        for words in ([], ["--log-level", "error"]):
+            done = project.kart("run", f"own:{name}", *words)
+            assert done.code in (20, 40)
+            assert (done.out + done.err).count(said) == 1
+            assert "Traceback" not in done.err
+            assert re.search(rf"(failed|missing) +own\.{'Raw' if name == 'Needs' else name} [0-9a-f]{{32}}", done.out)
+
+    def test_the_summary_says_where_a_task_met_karts_refusal(self, project):
+        project.write("own.py", OWN)
+        done = project.kart("run", "own:Unfit")
+        assert re.search(r"failed +own\.Unfit [0-9a-f]{32}: SerializationError \(own\.py, line 14\)", done.out)
+
+    def test_damage_is_told_in_one_sentence(self, pipeline):
+        pipeline.kart("run", "pipeline:Total")
+        for file in pipeline.files():
+            path = pipeline.folder / file
+            path.unlink() if "Total" in file else path.write_bytes(b"damage")
+        done = pipeline.kart("run", "pipeline:Total")
+        assert (done.out + done.err).count("is not what was written") == 1
+        assert "Traceback" not in done.err
+
+    def test_a_task_that_raises_an_error_of_karts_by_itself_shows_its_line(self, project):
+        project.write("own.py", OWN)
+        done = project.kart("run", "own:Raises")
+        assert 'raise kart.MissingDataError("no rows today")' in done.err
+
+    def test_a_long_message_stands_in_full_in_the_traceback_and_not_in_the_summary(self, project):
+        project.write("own.py", OWN)
+        done = project.kart("run", "own:Talks")
+        assert "the second line" in done.err
+        assert "the second line" not in done.out
+        assert "word " * 50 not in done.out
+        assert re.search(r"failed +own\.Talks [0-9a-f]{32}: ValueError: word word .*…", done.out)
 
     def test_control_c_ends_with_130_and_the_summary(self, project):
         project.write("failing.py", FAILING)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
+import itertools
 import json
 import pickle
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
+import attrs
 import numpy as np
 import pytest
 
@@ -318,6 +321,45 @@ def test_a_factory_may_make_a_task() -> None:
     assert Fine().leaf == Leaf(i=7)
 
 
+def test_a_factory_is_called_for_each_task_that_is_given_no_value() -> None:
+    numbers = itertools.count()
+
+    class Numbered(kart.TaskOnKart[int]):
+        n: int = kart.parameter(factory=lambda: next(numbers))
+        m: int = 0
+
+        def run(self) -> int:
+            return self.n
+
+    tasks = [Numbered(), Numbered(n=7), Numbered(m=1)]
+    assert [task.n for task in tasks] == [0, 7, 1]
+    assert kart.build(*tasks) == (0, 7, 1)
+    assert tasks[0].clone(m=2).n == 0
+
+
+def test_a_factory_of_another_type_is_refused_by_each_task_that_asks_it() -> None:
+    class Wrong(kart.TaskOnKart[int]):
+        n: int = kart.parameter(factory=lambda: "text")
+
+        def run(self) -> int:
+            return self.n
+
+    assert Wrong(n=1).n == 1
+    with pytest.raises(kart.ParameterError, match="the default of 'n'"):
+        Wrong()
+
+
+def test_a_default_from_a_factory_is_left_out_of_the_id_where_that_is_asked_for() -> None:
+    def made(**fields: Any) -> Any:
+        body = {"__module__": "one", "__qualname__": "T", "__annotations__": dict.fromkeys(fields, list[int]), **fields}
+        cls: Any = type(kart.TaskOnKart)("T", (kart.TaskOnKart,), body)
+        return cls
+
+    with_one = made(more=kart.parameter(factory=list, omit_default=True))
+    assert with_one().unique_id == with_one(more=[]).unique_id == made()().unique_id
+    assert with_one(more=[1]).unique_id != made()().unique_id
+
+
 def test_a_name_with_underscores_is_a_parameter_by_that_name() -> None:
     class Fine(kart.TaskOnKart[int]):
         _n: int = 1
@@ -446,6 +488,60 @@ def test_a_requirement_in_a_read_only_list_is_still_a_requirement() -> None:
 
 
 # --- equality, hash, repr, pickle
+
+
+@attrs.frozen
+class Boxed:
+    task: Any
+    others: Any = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    task: Any
+
+
+class Named(NamedTuple):
+    task: Any
+    n: int = 0
+
+
+class Holds(kart.TaskOnKart[int]):
+    value: Any
+    hidden: Any = kart.parameter(default=None, significant=False)
+
+    def run(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Boxed(Leaf(i=1)),
+        Kept(Leaf(i=1)),
+        [Boxed(1), Boxed(Leaf(i=1))],
+        (Leaf(i=1), {"a": Kept((Leaf(i=2),))}),
+        Boxed(Boxed(None, [Leaf(i=1)])),
+        functools.partial(print, Leaf(i=1)),
+        Leaf(i=1).complete,
+    ],
+)
+def test_a_task_inside_of_an_object_is_refused_with_the_way_out(value: Any) -> None:
+    for field in ("value", "hidden"):
+        with pytest.raises(kart.ParameterError) as refused:
+            Holds(**{"value": 1, field: value})
+        for fact in (repr(field), "Holds", "tuple, list or mapping"):
+            assert fact in str(refused.value)
+
+
+def test_an_object_inside_of_which_no_task_is_held_may_stand_beside_tasks() -> None:
+    task = Holds(value=(Leaf(i=1), Boxed(1), {Leaf(i=2)}, Named(Leaf(i=3)), {"a": [Leaf(i=4)]}))
+    assert len(kart.plan(task).nodes) == 5
+
+
+def test_an_object_that_no_id_can_be_made_of_hides_no_task_either() -> None:
+    with pytest.raises(kart.ParameterError, match="inside of an object"):
+        Holds(value=1, hidden=Boxed(Leaf(i=1), lambda: 1))
 
 
 def test_tasks_are_equal_by_class_and_all_fields() -> None:
