@@ -17,11 +17,11 @@ from weakref import WeakValueDictionary
 from kart_core import code, config
 from kart_core.declaration import MISSING, ParameterInfo, Shape, Slot, classes_beside, shape_of
 from kart_core.digest import blake2b
-from kart_core.encoding import SCALARS, EncodingError, encode, field_names
+from kart_core.encoding import SCALARS, EncodingError, encode, encode_tuple, field_names
 from kart_core.errors import ConfigError, GraphError, IdentityError, KartError, ParameterError
 from kart_core.frozen import freeze
 from kart_core.naming import qualified_name
-from kart_core.nested import is_items, is_mapping, is_named_tuple, is_sequence, is_task
+from kart_core.nested import is_items, is_mapping, is_named_tuple, is_sequence, is_task, is_tasks
 from kart_core.parameters import ParameterFault, checker, describe, scalar_type
 from kart_core.settings import DEFAULT_SEED_METHODS, SETTINGS, check_seed
 
@@ -166,6 +166,10 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
 
 
 def _encode(shape: Shape, slot: Slot, value: object, children: list[AnyTask]) -> bytes:
+    if is_tasks(value):  # there may be thousands
+        children.extend(value)
+        return encode_tuple([b"T" + task._kart_digest for task in value])
+
     def special(value: object) -> bytes | None:
         if is_task(value):
             children.append(value)
