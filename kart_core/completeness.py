@@ -45,7 +45,8 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[tupl
         records[i] = stat
     # Without a record the outputs do not matter: nothing is asked about them.
     asked = [i for i, task in enumerate(tasks) if records[i] is not None or not task._kart_recorded]
-    counts = [0] * len(tasks)
+    lacking: list[str | None] = ["no result is stored"] * len(tasks)
+    unsettled: list[int] = []
     targets: dict[int, list[Target]] = {}
     workspaces: list[Workspace] = []
     paths: list[str] = []
@@ -53,29 +54,24 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[tupl
         here = resolutions[i]
         if here.serializer is None:
             own = targets[i] = list(flatten(declared(tasks[i]), tasks[i]).values())
-            counts[i] = len(own)
             workspaces.extend([here.workspace] * len(own))
             paths.extend([target.path for target in own])
-        elif not _is_here(here.workspace, path := f"{here.result_path}_{ids[i]}.pkl"):
-            counts[i] = 1
+        else:
+            path = f"{here.result_path}_{ids[i]}.pkl"
+            local = here.workspace.store.local_path(path)
+            # That there is a file is enough where its path holds the id, and is found out in half the time on this
+            # machine's file system; that there is none is for the store to say.
+            if local is not None and not here.modification_time_check and os.access(local, os.F_OK):
+                lacking[i] = None
+                continue
             workspaces.append(here.workspace)
             paths.append(path)
+        unsettled.append(i)
     answers = iter(_stats(workspaces, paths))
-    lacking: list[str | None] = ["no result is stored"] * len(tasks)
-    for i in asked:
-        outputs = list(islice(answers, counts[i])) if counts[i] else ()
+    for i in unsettled:
+        outputs = list(islice(answers, len(targets[i]) if i in targets else 1))
         lacking[i] = _lacking(tasks[i], resolutions[i], records[i], outputs, targets.get(i))
     return list(zip(lacking, records, strict=True))
-
-
-def _is_here(workspace: Workspace, path: str) -> bool:
-    """Whether this machine's file system has the file; that it has not is for the store to say.
-
-    Whether there is a file is all that counts where its path holds the unique id; what else is known of it takes twice
-    as long to find out.
-    """
-    local = workspace.store.local_path(path)
-    return local is not None and os.access(local, os.F_OK)
 
 
 def _stats(workspaces: Sequence[Workspace], paths: Sequence[str]) -> list[Stat | None]:

@@ -135,8 +135,11 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
 def _own_rerun(node: Node) -> str | None:
     if node.rerun or node.resolved.rerun:
         return "it is set to rerun"
+    required = required_tasks(node.task)
+    if not required:
+        return None
     asked: set[type[Any]] = set()
-    for task in required_tasks(node.task):
+    for task in required:
         # Tasks of one class that were given no settings of their own are alike.
         if (task._kart_given or type(task) not in asked) and resolved(task).rerun:
             return "a task that it requires is set to rerun"
