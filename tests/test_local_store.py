@@ -89,6 +89,16 @@ def test_the_longest_name_of_the_file_system_can_be_put(store: LocalStore) -> No
         assert store.read(name) == b"long"
 
 
+def test_many_files_are_known_as_each_alone(store: LocalStore) -> None:
+    for path in ("some", "top", "a/b/one", "a/two"):
+        store.put(path, path.encode())
+    asked = ["somx", "some", "none/x", "none/y", "a/none", "a/b/none", "a/b/one", "a/b", "a/two", "a/c/x", "top/x"]
+    asked.append("top")
+    known = store.stat_many(asked)
+    assert known == [store.stat(path) for path in asked]
+    assert [path for path, stat in zip(asked, known, strict=True) if stat] == ["some", "a/b/one", "a/two", "top"]
+
+
 @pytest.mark.parametrize("size", [0, 1, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, 100_000])
 def test_a_file_of_any_size_is_read_whole(store: LocalStore, size: int) -> None:
     content = os.urandom(size)
