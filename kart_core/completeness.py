@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from kart_core.identity import identity, required_tasks
 from kart_core.records import Record, fetch, record_path, remember
@@ -21,19 +21,7 @@ if TYPE_CHECKING:
     AnyTask = TaskOnKart[Any]
 
 
-class Seen(NamedTuple):
-    """What was seen of a task's result."""
-
-    lacking: str | None
-    """Why it is not complete, in a few words; None where it is."""
-    record: Stat | None
-    """What the store knows of its record."""
-
-
-_NOTHING: Final = Seen("no result is stored", None)
-
-
-def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[Seen]:
+def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[tuple[str | None, Stat | None]]:
     """What is stored of each task, asked of each workspace at once.
 
     A task is complete when its record and all its outputs are there; settings of the task may ask for more.
@@ -42,6 +30,9 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[Seen
     Args:
         tasks: the tasks.
         resolutions: what holds for each.
+
+    Returns:
+        For each why it is not complete, in a few words, or None where it is; and what the store knows of its record.
     """
     ids = [task.unique_id for task in tasks]
     recorded = [i for i, task in enumerate(tasks) if task._kart_recorded]
@@ -54,7 +45,8 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[Seen
         records[i] = stat
     # Without a record the outputs do not matter: nothing is asked about them.
     asked = [i for i, task in enumerate(tasks) if records[i] is not None or not task._kart_recorded]
-    counts = [0] * len(tasks)
+    lacking: list[str | None] = ["no result is stored"] * len(tasks)
+    unsettled: list[int] = []
     targets: dict[int, list[Target]] = {}
     workspaces: list[Workspace] = []
     paths: list[str] = []
@@ -62,29 +54,24 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[Seen
         here = resolutions[i]
         if here.serializer is None:
             own = targets[i] = list(flatten(declared(tasks[i]), tasks[i]).values())
-            counts[i] = len(own)
             workspaces.extend([here.workspace] * len(own))
             paths.extend([target.path for target in own])
-        elif not _is_here(here.workspace, path := f"{here.result_path}_{ids[i]}.pkl"):
-            counts[i] = 1
+        else:
+            path = f"{here.result_path}_{ids[i]}.pkl"
+            local = here.workspace.store.local_path(path)
+            # That there is a file is enough where its path holds the id, and is found out in half the time on this
+            # machine's file system; that there is none is for the store to say.
+            if local is not None and not here.modification_time_check and os.access(local, os.F_OK):
+                lacking[i] = None
+                continue
             workspaces.append(here.workspace)
             paths.append(path)
+        unsettled.append(i)
     answers = iter(_stats(workspaces, paths))
-    seen = [_NOTHING] * len(tasks)
-    for i in asked:
-        outputs = list(islice(answers, counts[i])) if counts[i] else ()
-        seen[i] = _judge(tasks[i], resolutions[i], records[i], outputs, targets.get(i))
-    return seen
-
-
-def _is_here(workspace: Workspace, path: str) -> bool:
-    """Whether this machine's file system has the file; that it has not is for the store to say.
-
-    Whether there is a file is all that counts where its path holds the unique id; what else is known of it takes twice
-    as long to find out.
-    """
-    local = workspace.store.local_path(path)
-    return local is not None and os.access(local, os.F_OK)
+    for i in unsettled:
+        outputs = list(islice(answers, len(targets[i]) if i in targets else 1))
+        lacking[i] = _lacking(tasks[i], resolutions[i], records[i], outputs, targets.get(i))
+    return list(zip(lacking, records, strict=True))
 
 
 def _stats(workspaces: Sequence[Workspace], paths: Sequence[str]) -> list[Stat | None]:
@@ -99,21 +86,19 @@ def _stats(workspaces: Sequence[Workspace], paths: Sequence[str]) -> list[Stat |
     return stats
 
 
-def _judge(
+def _lacking(
     task: AnyTask, here: Resolved, record: Stat | None, outputs: Sequence[Stat | None], targets: list[Target] | None
-) -> Seen:
+) -> str | None:
     if None in outputs:
         if not task._kart_recorded:
-            return Seen("the data is not there", None)
+            return "the data is not there"
         gone = next(i for i, stat in enumerate(outputs) if stat is None)
-        return Seen(f"{targets[gone].path if targets is not None else 'its result'} is missing", record)
+        return f"{targets[gone].path if targets is not None else 'its result'} is missing"
     if record is None:
-        return Seen(None, None)
+        return None
     if targets is not None and not all(target.keyed for target in targets):
-        return Seen(_other_file(here.workspace, record_path(task), targets, outputs), record)
-    if here.modification_time_check and (why := _other_input(task, here.workspace)):
-        return Seen(why, record)
-    return Seen(None, record)
+        return _other_file(here.workspace, record_path(task), targets, outputs)
+    return _other_input(task, here.workspace) if here.modification_time_check else None
 
 
 def _other_file(workspace: Workspace, path: str, targets: list[Target], stats: Sequence[Stat | None]) -> str | None:
@@ -149,7 +134,7 @@ def is_complete(root: AnyTask) -> bool:
     while level:
         tasks = [task for task, _ in level]
         here = [resolved(task) for task in tasks]
-        if any(found.lacking is not None for found in look(tasks, here)):
+        if any(lacking is not None for lacking, _ in look(tasks, here)):
             return False
         below: list[tuple[AnyTask, bool]] = []
         for (task, deep), settled in zip(level, here, strict=True):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from kart_core import code, config
 from kart_core.declaration import MISSING, Factory, ParameterInfo, Shape, Slot, classes_beside, shape_of
 from kart_core.digest import blake2b
-from kart_core.encoding import SCALARS, EncodingError, encode
+from kart_core.encoding import SCALARS, EncodingError, encode, encode_tuple
 from kart_core.errors import ConfigError, IdentityError, ParameterError
 from kart_core.frozen import freeze
 from kart_core.naming import qualified_name
@@ -167,6 +167,10 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
 
 
 def _encode(shape: Shape, slot: Slot, value: object, children: list[AnyTask]) -> bytes:
+    if is_tasks(value):  # there may be thousands
+        children.extend(value)
+        return encode_tuple([b"T" + task._kart_digest for task in value])
+
     def special(value: object) -> bytes | None:
         if is_task(value):
             children.append(value)

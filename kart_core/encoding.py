@@ -34,7 +34,7 @@ from typing import Any, cast
 from kart_core.frozen import DEEPEST, FrozenDict, FrozenList
 from kart_core.naming import module_name
 
-__all__ = ["SCALARS", "EncodingError", "Special", "encode", "encode_named", "field_names"]
+__all__ = ["SCALARS", "EncodingError", "Special", "encode", "encode_named", "encode_tuple", "field_names"]
 
 Special = Callable[[object], "bytes | None"]
 """Encodes values of types that are not known here; None for one that it does not know either.
@@ -73,6 +73,19 @@ def encode(value: object, special: Special | None = None) -> bytes:
     """
     scalar = SCALARS.get(type(value))
     return scalar(value) if scalar is not None else _encode(value, special, 0)
+
+
+def encode_tuple(items: Iterable[bytes]) -> bytes:
+    """The canonical bytes of a tuple whose items are all of types not known here.
+
+    Args:
+        items: what `Special` gave for each.
+
+    Example:
+        >>> encode_tuple([b"one"]) == encode((object(),), lambda _: b"one")
+        True
+    """
+    return _sized(b"tuple", b"".join([_sized(b"special", item) for item in items]))
 
 
 def encode_named(items: Iterable[tuple[str, bytes]]) -> bytes:

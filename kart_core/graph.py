@@ -95,7 +95,7 @@ class Graph:
         Raises:
             GraphError: another task of the same id differs in class or workspace.
         """
-        key = identity(task)
+        key = task._kart_identity or identity(task)
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = Node(task, self._resolved_of(task))

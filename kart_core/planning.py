@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from kart_core import code
-from kart_core.completeness import Seen, look, record_of
+from kart_core.completeness import look, record_of
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import GraphError, ParameterError
 from kart_core.graph import Graph, Node
@@ -20,6 +20,7 @@ from kart_core.target import declared, flatten
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from kart_core.plugin import Stat
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -98,14 +99,14 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
     level = list(dict.fromkeys(roots))
     strict: list[Node] = []
     scope: set[Node] = set()  # what stands above a task that asks for everything upstream
-    seen = set(level)
+    met = set(level)
     late: Mapping[Node, str] = {}
     while level:
         reasons = {node: why for node in level if (why := forced.get(node) or late.get(node) or _own_rerun(node))}
         asked = [node for node in level if not node.task._kart_wraps and node not in reasons]
-        seen_of = look([node.task for node in asked], [node.resolved for node in asked])
-        for node, found in zip(asked, seen_of, strict=True):
-            _set(node, found)
+        seen = look([node.task for node in asked], [node.resolved for node in asked])
+        for node, (lacking, record) in zip(asked, seen, strict=True):
+            _set(node, lacking, record)
         below: list[Node] = []
         for node in level:
             if node.task._kart_wraps:
@@ -119,11 +120,11 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
             if node.action in ("run", "wrap") or upstream:
                 graph.expand(node)
                 if upstream:
-                    again = [child for child in node.requirements if child not in scope and child in seen]
+                    again = [child for child in node.requirements if child not in scope and child in met]
                     scope.update(node.requirements)
                     below.extend(again)
-                below.extend(child for child in node.requirements if child not in seen)
-                seen.update(node.requirements)
+                below.extend([child for child in node.requirements if child not in met])
+                met.update(node.requirements)
         level = list(dict.fromkeys(below))
         if not level:
             late = _met_late(graph)
@@ -134,8 +135,11 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
 def _own_rerun(node: Node) -> str | None:
     if node.rerun or node.resolved.rerun:
         return "it is set to rerun"
+    required = required_tasks(node.task)
+    if not required:
+        return None
     asked: set[type[Any]] = set()
-    for task in required_tasks(node.task):
+    for task in required:
         # Tasks of one class that were given no settings of their own are alike.
         if (task._kart_given or type(task) not in asked) and resolved(task).rerun:
             return "a task that it requires is set to rerun"
@@ -159,15 +163,15 @@ def _met_late(graph: Graph) -> dict[Node, str]:
     return late
 
 
-def _set(node: Node, found: Seen) -> None:
-    node.record = found.record
-    node.replaces = found.record is not None
-    if found.lacking is None:
+def _set(node: Node, lacking: str | None, record: Stat | None) -> None:
+    node.record = record
+    node.replaces = record is not None
+    if lacking is None:
         node.action, node.reason = "reuse", "its result is stored"
     elif not node.task._kart_recorded:
-        node.action, node.reason = "missing", found.lacking
+        node.action, node.reason = "missing", lacking
     else:
-        node.action, node.reason = "run", found.lacking
+        node.action, node.reason = "run", lacking
 
 
 def _will_run(node: Node, reason: str) -> None:
@@ -175,7 +179,7 @@ def _will_run(node: Node, reason: str) -> None:
         # Whether there is a record to replace is found out when the task runs.
         node.action, node.reason, node.replaces = "run", reason, True
     else:
-        _set(node, look([node.task], [node.resolved])[0])
+        _set(node, *look([node.task], [node.resolved])[0])
 
 
 def _run_what_strictly_must(graph: Graph, strict: Sequence[Node]) -> None:
@@ -204,7 +208,7 @@ def ordered(nodes: Iterable[Node]) -> Iterator[Node]:
             yield node
         else:
             stack.append((node, True))
-            stack.extend((child, False) for child in reversed(node.requirements) if child not in done)
+            stack.extend([(child, False) for child in reversed(node.requirements) if child not in done])
 
 
 def _reruns(graph: Graph, roots: Sequence[Node], names: Sequence[str]) -> dict[Node, str]:

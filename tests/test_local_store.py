@@ -89,6 +89,40 @@ def test_the_longest_name_of_the_file_system_can_be_put(store: LocalStore) -> No
         assert store.read(name) == b"long"
 
 
+def test_many_files_are_known_as_each_alone(store: LocalStore) -> None:
+    for path in ("some", "top", "a/b/one", "a/two"):
+        store.put(path, path.encode())
+    asked = ["somx", "some", "none/x", "none/y", "a/none", "a/b/none", "a/b/one", "a/b", "a/two", "a/c/x", "top/x"]
+    asked.append("top")
+    known = store.stat_many(asked)
+    assert known == [store.stat(path) for path in asked]
+    assert [path for path, stat in zip(asked, known, strict=True) if stat] == ["some", "a/b/one", "a/two", "top"]
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, 100_000])
+def test_a_file_of_any_size_is_read_whole(store: LocalStore, size: int) -> None:
+    content = os.urandom(size)
+    store.put("a", content)
+    assert store.read("a") == content
+
+
+def test_a_file_of_any_name_is_written_under_a_short_one(store: LocalStore, tmp_path: Path) -> None:
+    names: list[str] = []
+    replace = os.replace
+
+    def noted(source: str, target: str) -> None:
+        names.append(os.path.relpath(source, tmp_path))
+        replace(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", noted)
+        store.put("folder/" + "n" * 255, b"1")
+        store.put("folder/a", b"2")
+    assert all(name.startswith("folder/.kart-") and name.endswith(".tmp") for name in names)
+    assert len(set(names)) == 2
+    assert max(map(len, names)) < 50
+
+
 def test_a_file_of_another_file_system_is_copied(store: LocalStore, tmp_path: Path) -> None:
     shared_memory = Path("/dev/shm")
     if not os.access(shared_memory, os.W_OK) or shared_memory.stat().st_dev == tmp_path.stat().st_dev:

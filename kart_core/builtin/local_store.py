@@ -65,16 +65,25 @@ class LocalStore(Store):
         return Stat(found.st_size, f"{found.st_mtime_ns}", found.st_mtime)
 
     def stat_many(self, paths: Sequence[str]) -> list[Stat | None]:
-        # A plan asks about thousands of files, so this is `stat` written out.
+        # A plan asks about thousands of files, so this is `stat` written out; and where there is no folder, as before
+        # the first run of a class, nothing is asked about the files in it.
         base, stat = self._base, os.stat
         found: list[Stat | None] = []
+        folders: set[str] = set()
+        missing: set[str] = set()
         for path in paths:
             if ".." in path or path[:1] in ("", "/"):
                 refuse_way_out(path)
+            if missing and path[: path.rfind("/") + 1] in missing:
+                found.append(None)
+                continue
             try:
                 seen = stat(base + path)
             except (FileNotFoundError, NotADirectoryError):
                 found.append(None)
+                folder = path[: path.rfind("/") + 1]
+                if folder not in folders:
+                    (folders if os.path.isdir(base + folder) else missing).add(folder)
                 continue
             is_folder = seen.st_mode & _FILE_TYPE == _FOLDER
             found.append(None if is_folder else Stat(seen.st_size, str(seen.st_mtime_ns), seen.st_mtime))

@@ -128,7 +128,7 @@ def load_default() -> Config:
             for file in _default.added
         ]
         _default.added = added
-        _default.config = Config((*found, *added), dict(os.environ))
+        _default.config = Config((*found, *added), mark[2])
         _default.mark = mark
         return _default.config
 
@@ -160,6 +160,6 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def _mark() -> object:
+def _mark() -> tuple[str, list[tuple[str, int, int] | None], dict[str, str]]:
     files = (*_FOUND_BY_THEMSELVES, *(file.mark[0] for file in _default.added))
     return working_directory(), [mark_of(path) for path in files], dict(os.environ)
