@@ -599,6 +599,68 @@ def helper(values):
 """
 
 
+OWN = """\
+import kart_core as kart
+
+
+class Forgets(kart.TaskOnKart[int]):
+    def run(self):
+        pass
+
+
+class Unfit(kart.TaskOnKart[object]):
+    def output(self):
+        return self.make_target("unfit.json")
+
+    def run(self):
+        self.dump({1, 2})
+
+
+class Number(kart.TaskOnKart[int]):
+    n: int = 1
+
+    def run(self):
+        return self.n
+
+
+class Misspells(kart.TaskOnKart[int]):
+    def run(self):
+        return Number(nn=2).n
+
+
+class Builds(kart.TaskOnKart[int]):
+    def run(self):
+        return kart.build(Forgets())
+
+
+class Yields(kart.TaskOnKart[int]):
+    def run(self):
+        return (yield Forgets())
+
+
+class Raw(kart.ExternalTask[str]):
+    def output(self):
+        return self.make_target("raw.txt", use_unique_id=False)
+
+
+class Needs(kart.TaskOnKart[str]):
+    raw: Raw
+
+    def run(self):
+        return self.load(self.raw)
+
+
+class Raises(kart.TaskOnKart[int]):
+    def run(self):
+        raise kart.MissingDataError("no rows today")
+
+
+class Talks(kart.TaskOnKart[int]):
+    def run(self):
+        raise ValueError("word " * 50 + "\\nthe second line")
+"""
+
+
 class TestFailing:
     def test_a_failed_task_shows_the_users_own_frames_and_the_summary(self, project):
         project.write("failing.py", FAILING)
@@ -654,6 +716,53 @@ class TestFailing:
         assert done.code == 40
         assert 'inside.py", line 3, in run' in done.err
         assert re.search(r"failed +inside\.Outer [0-9a-f]{32}: .*OSError: kid", done.out)
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("Forgets", "returned None and dumped nothing"),
+            ("Unfit", "json cannot represent the set"),
+            ("Misspells", "has no parameter 'nn'"),
+            ("Builds", "returned None and dumped nothing"),
+            ("Yields", "returned None and dumped nothing"),
+            ("Needs", "is external data, and"),
+        ],
+    )
+    def test_what_kart_itself_says_of_a_failure_is_one_sentence_said_once(self, project, name, said):
+        project.write("own.py", OWN)
+        for words in ([], ["--log-level", "error"]):
+            done = project.kart("run", f"own:{name}", *words)
+            assert done.code in (20, 40)
+            assert (done.out + done.err).count(said) == 1
+            assert "Traceback" not in done.err
+            assert re.search(rf"(failed|missing) +own\.{'Raw' if name == 'Needs' else name} [0-9a-f]{{32}}", done.out)
+
+    def test_the_summary_says_where_a_task_met_karts_refusal(self, project):
+        project.write("own.py", OWN)
+        done = project.kart("run", "own:Unfit")
+        assert re.search(r"failed +own\.Unfit [0-9a-f]{32}: SerializationError \(own\.py, line 14\)", done.out)
+
+    def test_damage_is_told_in_one_sentence(self, pipeline):
+        pipeline.kart("run", "pipeline:Total")
+        for file in pipeline.files():
+            path = pipeline.folder / file
+            path.unlink() if "Total" in file else path.write_bytes(b"damage")
+        done = pipeline.kart("run", "pipeline:Total")
+        assert (done.out + done.err).count("is not what was written") == 1
+        assert "Traceback" not in done.err
+
+    def test_a_task_that_raises_an_error_of_karts_by_itself_shows_its_line(self, project):
+        project.write("own.py", OWN)
+        done = project.kart("run", "own:Raises")
+        assert 'raise kart.MissingDataError("no rows today")' in done.err
+
+    def test_a_long_message_stands_in_full_in_the_traceback_and_not_in_the_summary(self, project):
+        project.write("own.py", OWN)
+        done = project.kart("run", "own:Talks")
+        assert "the second line" in done.err
+        assert "the second line" not in done.out
+        assert "word " * 50 not in done.out
+        assert re.search(r"failed +own\.Talks [0-9a-f]{32}: ValueError: word word .*…", done.out)
 
     def test_control_c_ends_with_130_and_the_summary(self, project):
         project.write("failing.py", FAILING)

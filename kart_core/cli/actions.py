@@ -16,7 +16,7 @@ from kart_core.settings import SETTINGS
 from kart_core.task import TaskOnKart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from kart_core.building import RunReport
     from kart_core.cli.arguments import Arguments, Given
@@ -54,7 +54,7 @@ def run(
             report = execute(
                 *roots, rerun=rerun, rerun_from=rerun_from, workers=workers, executor=executor, listen=[listener]
             )
-        _show_failures(report)
+        _show_failures(report, listener.told)
         first, *rest = summary(report)
         say(first, colour="yellow" if report.interrupted else "red" if report.failures else "green")
         for line in rest:
@@ -175,20 +175,25 @@ def _single(failures: Mapping[TaskOnKart[Any], BaseException]) -> Iterator[tuple
             yield task, error
 
 
-def _show_failures(report: RunReport) -> None:
+def _show_failures(report: RunReport, told: Collection[str]) -> None:
+    """Shows what the listener has not: tracebacks of the user's own code, and sentences that nobody said yet."""
+    from kart_core.errors import said
     from kart_core.naming import qualified_name
-    from kart_core.report.failures import has_own_frames, trimmed
+    from kart_core.report.failures import has_own_frames, is_ours, trimmed
 
     shown: set[str] = set()
     for task, error in _single(report.failures):
-        text = trimmed(error)
-        if text in shown or not has_own_frames(error):
+        is_plain = is_ours(error) or not has_own_frames(error)
+        if is_plain and task.unique_id in told:
+            continue
+        text = f" {type(error).__name__}: {said(error)}" if is_plain else f"\n{trimmed(error)}\n"
+        if text in shown:
             continue
         if len(shown) == _MOST:
             complain(f"... and other failures; the summary names them (the first {_MOST} are shown)")
             return
         shown.add(text)
-        complain(f"{qualified_name(type(task))} {task.unique_id} failed:\n{text}\n")
+        complain(f"{qualified_name(type(task))} {task.unique_id} failed:{text}")
 
 
 def _show_log(level: str) -> None:

@@ -8,7 +8,8 @@ from itertools import dropwhile
 from typing import TYPE_CHECKING
 
 import kart_core
-from kart_core.errors import said
+from kart_core.errors import BuildError, KartError, said
+from kart_core.naming import qualified_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +22,7 @@ _CARRIERS = (
     "<frozen importlib._bootstrap>",
     "<frozen importlib._bootstrap_external>",
 )
+_LONGEST = 100  # letters of what a user's exception says, in a summary
 _STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _LIBRARIES = tuple(
     f"{os.sep}site-packages{os.sep}{name}{os.sep}"
@@ -57,6 +59,43 @@ def trimmed(error: BaseException) -> str:
 def has_own_frames(error: BaseException) -> bool:
     """Whether a line of the user's own code was passed on the way; otherwise the message says it all."""
     return bool(_own(traceback.extract_tb(error.__traceback__)))
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether kart itself raised, so that the message says it all; not where a line of the user's own was behind it."""
+    if not isinstance(error, KartError):
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames and not frames[-1].filename.startswith(_OURS):
+        return False
+    cause = error.__cause__
+    return cause is None or not _is_by_users(cause)
+
+
+def _is_by_users(error: BaseException) -> bool:
+    """Whether a line of the user's project raised after kart had called it."""
+    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    last = max((place for place, file in enumerate(frames) if file.startswith(_OURS)), default=-1)
+    return any(map(_is_project, frames[last + 1 :]))
+
+
+def _is_project(file: str) -> bool:
+    installed = f"{os.sep}site-packages{os.sep}" in file or f"{os.sep}dist-packages{os.sep}" in file
+    return not (installed or file.startswith(("<", _STANDARD, _OURS)))
+
+
+def reason(error: BaseException) -> str:
+    """Why a task failed, for a summary: what was said in full before is not said again."""
+    if isinstance(error, BuildError) and error.failures:
+        task, inner = next(iter(error.failures.items()))
+        more = f", and {len(error.failures) - 1} more" if len(error.failures) > 1 else ""
+        return f"BuildError: {qualified_name(type(task))}: {reason(inner)}{more}"
+    if is_ours(error):
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_project(frame.filename)]
+        place = f" ({os.path.basename(lines[-1].filename)}, line {lines[-1].lineno})" if lines else ""
+        return f"{type(error).__name__}{place}"
+    text = one_line(error)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def raised_in(error: BaseException) -> str | None:

@@ -6,10 +6,11 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kart_core.errors import BuildError
 from kart_core.report.say import complain, console, duration, is_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from rich.progress import Progress, TaskID
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def watching() -> Generator[Callable[[Event], None]]:
+def watching() -> Generator[Lines | Bars]:
     """A listener to the events of a run, for the time of a ``with``: it shows them on the standard error output."""
     if not is_terminal(sys.stderr):
-        yield lines
+        yield Lines()
         return
     bars = Bars()
     try:
@@ -29,25 +30,38 @@ def watching() -> Generator[Callable[[Event], None]]:
         bars.close()
 
 
-def lines(event: Event) -> None:
-    """Shows an event as a line, where there is something to say."""
-    if event.kind == "task_started":
-        complain(f"start  {_named(event)}")
-    elif event.kind == "task_finished":
-        complain(f"done   {_named(event)}{_took(event)}")
-    elif event.kind == "task_waiting":
-        complain(f"wait   {_named(event)}: it is run by {event.holder}")
-    elif event.kind == "task_failed":
-        complain(f"failed {_named(event)}{_took(event)}: {event.error}")
+class Lines:
+    """A line for each event of which there is something to say.
+
+    Attributes:
+        told: the unique ids of the tasks of whose failure everything was said.
+    """
+
+    def __init__(self) -> None:
+        self.told: set[str | None] = set()
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "task_started":
+            complain(f"start  {_named(event)}")
+        elif event.kind == "task_finished":
+            complain(f"done   {_named(event)}{_took(event)}")
+        elif event.kind == "task_waiting":
+            complain(f"wait   {_named(event)}: it is run by {event.holder}")
+        elif event.kind == "task_failed":
+            complain(_failed(event, self.told))
 
 
 class Bars:
     """A bar for the run and the name of the task that is running.
 
     Nothing is drawn, and Rich is not imported, before the first task starts.
+
+    Attributes:
+        told: as of `Lines`.
     """
 
     def __init__(self) -> None:
+        self.told: set[str | None] = set()
         self._run: str | None = None  # of the outermost run: a task may build others inside
         self._total = 0
         self._progress: Progress | None = None
@@ -76,8 +90,7 @@ class Bars:
             if event.kind == "task_failed" and self._progress is not None:
                 from rich.text import Text
 
-                line = Text(f"failed {_named(event)}{_took(event)}: {event.error}", style="red")
-                self._progress.console.print(line)
+                self._progress.console.print(Text(_failed(event, self.told), style="red"))
             self._draw(1)
         elif event.kind == "run_finished" and event.run == self._run:
             self.close()
@@ -115,6 +128,17 @@ def _progress() -> Progress:
         transient=True,
         redirect_stdout=is_terminal(sys.stdout),
     )
+
+
+def _failed(event: Event, told: set[str | None]) -> str:
+    """The line of a failure: of a message of several lines, which is shown in full at the end, the first alone."""
+    text = event.error or ""
+    first, _, rest = text.partition("\n")
+    if not rest:
+        told.add(event.unique_id)
+    elif text.startswith(f"{BuildError.__name__}: "):
+        first = first.removesuffix(":")  # what was built inside is named by lines of its own
+    return f"failed {_named(event)}{_took(event)}: {first}"
 
 
 def _named(event: Event) -> str:

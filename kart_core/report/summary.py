@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kart_core.errors import MissingDataError
 from kart_core.naming import qualified_name
-from kart_core.report.failures import one_line
+from kart_core.report.failures import reason
 from kart_core.report.say import duration
 
 if TYPE_CHECKING:
@@ -53,4 +53,4 @@ def _each(word: str, failed: Mapping[TaskOnKart[Any], BaseException]) -> Iterato
         if position == _MOST:
             yield f"  {word:8} and {len(failed) - _MOST} more"
             return
-        yield f"  {word:8} {qualified_name(type(task))} {task.unique_id}: {one_line(error)}"
+        yield f"  {word:8} {qualified_name(type(task))} {task.unique_id}: {reason(error)}"
