@@ -10,7 +10,7 @@ from kart_core.content import digest_of
 from kart_core.errors import CorruptResultError, MissingDataError, ParameterError
 from kart_core.identity import required_tasks, requirements
 from kart_core.nested import is_items, is_mapping, is_task
-from kart_core.records import Output, forget, written
+from kart_core.records import Output, Record, forget, workspace_at, written
 from kart_core.resolved import Resolved, resolved
 from kart_core.target import Target, declared, flatten, shaped_like
 
@@ -122,6 +122,22 @@ def value_of(task: AnyTask, data: bytes | None = None) -> Any:
         _note(task, None, structure)
         return value
     return _checked(task, here, unique_id, structure, data)
+
+
+def values_of(record: Record, workspace_directory: str | None = None) -> dict[str, Any]:
+    """The stored values of a record's outputs by their paths; the task's class need not be known for it.
+
+    Args:
+        record: the record.
+        workspace_directory: where it was found; by default the configured workspace.
+
+    Raises:
+        MissingDataError: an output is not there any more.
+        CorruptResultError: what is stored is not what was written.
+        SerializationError: no plugin reads a file of that suffix, as where the task's own functions wrote it.
+    """
+    workspace = workspace_at(workspace_directory)
+    return {output.path: Target(workspace, output.path).read(output) for output in record.outputs}
 
 
 def _checked(task: AnyTask, here: Resolved, unique_id: str, structure: Any, data: bytes | None = None) -> Any:

@@ -194,6 +194,120 @@ class TestRunning:
         assert project.folder.joinpath("resources/link0.txt").read_text() == "all"
 
 
+class TestPrinting:
+    def test_run_prints_the_result_on_the_last_line_where_it_is_asked_to(self, pipeline):
+        silent = pipeline.kart("run", "pipeline:Numbers", "--n", "3")
+        values = eval(pipeline.kart("run", "pipeline:Numbers", "--n", "3", "--print").out.splitlines()[-1])
+        assert len(values) == 3
+        assert str(values) not in silent.out
+        total = pipeline.kart("run", "pipeline:Total", "--Numbers-n", "3", "--print")
+        assert total.out.splitlines()[-1] == str(sum(values))
+        assert "1 ran" in total.out
+
+    def test_several_results_are_printed_with_their_names(self, pipeline):
+        done = pipeline.kart("run", "pipeline:Total", "pipeline:Numbers", "--print", "--Numbers-n", "0")
+        assert done.out.splitlines()[-2:] == ["pipeline.Total: 0", "pipeline.Numbers: []"]
+
+    def test_two_results_of_one_class_are_told_apart(self, project):
+        project.write(
+            "texts.py",
+            "import kart_core as kart\n"
+            "class Text(kart.TaskOnKart[str]):\n    def run(self): return 'a\\nb'\n"
+            "class Fails(kart.TaskOnKart[str]):\n    def run(self): raise ValueError\n",
+        )
+        done = project.kart("run", "texts:Text", "texts:Fails", "--print")
+        assert done.code == 40
+        assert done.out.splitlines()[-1] == "texts.Text: 'a\\nb'"
+
+    def test_a_script_prints_too(self, pipeline):
+        done = pipeline.python("pipeline.py", "Total", "--Numbers-n", "0", "--print")
+        assert done.out.splitlines()[-1] == "0"
+
+    def test_show_prints_a_stored_result_alone(self, pipeline):
+        ran = pipeline.kart("run", "pipeline:Total", "--print")
+        value = ran.out.splitlines()[-1]
+        assert pipeline.kart("show", "pipeline:Total", "--print").out == f"{value}\n"
+        unique_id = ID.search(ran.err.splitlines()[-1])[0]
+        assert pipeline.kart("show", unique_id, "--print").out == f"{value}\n"
+        assert pipeline.shell("show", unique_id[:8], "--print").out == f"{value}\n"
+        assert pipeline.kart("show", "pipeline:Total", "--Numbers-n", "3", "--print").code == 20
+
+    def test_show_by_an_id_names_each_of_several_outputs(self, project):
+        project.write(
+            "two.py",
+            "import kart_core as kart\n"
+            "class Two(kart.TaskOnKart[object]):\n"
+            "    def output(self): return [self.make_target('a.txt'), self.make_target('b.json')]\n"
+            "    def run(self): return ['text', {'x': 1}]\n",
+        )
+        ran = project.kart("run", "two:Two")
+        unique_id = ID.search(ran.out)[0]
+        assert project.kart("show", "two:Two", "--print").out == "['text', {'x': 1}]\n"
+        by_id = project.kart("show", unique_id, "--print")
+        assert by_id.out == f"a_{unique_id}.txt: 'text'\nb_{unique_id}.json: {{'x': 1}}\n"
+
+    def test_damage_is_found_before_anything_is_printed(self, pipeline):
+        ran = pipeline.kart("run", "pipeline:Numbers")
+        (file,) = pipeline.files()
+        (pipeline.folder / file).write_bytes(b"damage")
+        for name in ("pipeline:Numbers", ID.search(ran.out)[0]):
+            done = pipeline.kart("show", name, "--print")
+            assert done.code == 70
+            assert "is not what was written" in done.err
+            assert done.out == ""
+
+    def test_a_record_and_a_value_are_not_shown_together(self, pipeline):
+        pipeline.kart("run", "pipeline:Numbers")
+        done = pipeline.kart("show", "pipeline:Numbers", "--print", "--json")
+        assert done.code == 2
+        assert "--json" in done.err
+
+
+class TestHints:
+    def test_a_task_where_a_command_belongs_is_told_the_command(self, pipeline):
+        for word in ("pipeline:Total", "pipeline.py:Total"):
+            done = pipeline.kart(word)
+            assert done.code == 2
+            assert f"kart-core run {word}" in done.err
+
+    def test_a_dotted_task_is_told_its_form(self, pipeline):
+        done = pipeline.kart("run", "pipeline.Total")
+        assert done.code == 2
+        assert "did you mean pipeline:Total?" in done.err
+        assert "kart-core run pipeline:Total" in pipeline.kart("pipeline.Total").err
+        assert "did you mean pkg.mod:Outer.Inner?" in pipeline.kart("run", "pkg.mod.Outer.Inner").err
+        assert "did you mean pipeline.py:Total?" in pipeline.kart("run", "pipeline.py.Total").err
+
+    def test_a_script_is_told_the_form_too(self, pipeline):
+        done = pipeline.python("pipeline.py", "pipeline.Total")
+        assert done.code == 2
+        assert "did you mean Total?" in done.err
+
+    def test_a_file_alone_is_told_to_name_a_task(self, pipeline):
+        done = pipeline.kart("run", "pipeline.py")
+        assert done.code == 2
+        assert "pipeline.py:TASK" in done.err
+
+    def test_a_misspelt_command_is_told_the_nearest(self, project):
+        done = project.kart("rnu", "pipeline:Total")
+        assert done.code == 2
+        assert "did you mean run?" in done.err
+
+    def test_a_working_directory_that_is_gone_is_one_sentence(self, project):
+        folder = project.folder / "gone"
+        folder.mkdir()
+        code = "import os, kart_core.cli; os.rmdir(os.getcwd()); kart_core.cli.main()"
+        for words in (["config"], ["run", "pipeline:Total"], ["plugins"], ["show", "0123456789"]):
+            folder.mkdir(exist_ok=True)
+            done = subprocess.run(
+                [sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 2, done.stderr
+            assert done.stderr.startswith("error: ")
+            assert "working directory" in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+
+
 class TestValues:
     @pytest.mark.parametrize(
         ("words", "shown"),

@@ -366,3 +366,11 @@ def test_reading_no_file_imports_no_parser() -> None:
         "assert not {'tomllib', 'tomli', 'configparser', 'difflib', 'cattrs'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_working_directory_that_was_deleted_is_named(project):
+    code = "import os, kart_core\nos.rmdir(os.getcwd())\nkart_core.build()"
+    (project.folder / "gone").mkdir()
+    code = f"import os\nos.chdir('gone')\n{code}"
+    done = project.python("-c", code)
+    assert "ConfigError: the working directory was deleted" in done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,6 +38,7 @@ def run(
     executor: str | None,
     log_level: str | None,
     local_scheduler: bool,
+    printing: bool,
 ) -> int:
     """Runs the named tasks and shows what came of it; gives the exit code."""
     del local_scheduler  # there is no other: accepted so that commands written for luigi's keep working
@@ -59,6 +61,8 @@ def run(
         say(first, colour="yellow" if report.interrupted else "red" if report.failures else "green")
         for line in rest:
             say(line)
+        if printing:
+            _print_values(roots, {*report.failures, *report.blocked, *report.unfinished})
     return report.exit_code
 
 
@@ -94,22 +98,53 @@ def show(
     plugin_settings: Sequence[str],
     disabled: Sequence[str],
     as_json: bool,
+    printing: bool,
 ) -> int:
-    """Shows the record of a result; gives the exit code."""
+    """Shows the record of a result, or its value; gives the exit code."""
+    if printing and as_json:
+        raise click.UsageError("--print shows the value and --json the record; give one of the two")
     with configured(arguments.given, files, plugin_settings, disabled):
         from kart_core.records import record
         from kart_core.report.tables import show_record
 
         if len(arguments.tasks) != 1:
             raise click.UsageError("name one result: its unique id, or MODULE:TASK")
+        if printing and arguments.roots:
+            _print_values(make(arguments), ())
+            return 0
         found: Record = record(make(arguments)[0] if arguments.roots else arguments.tasks[0])
-        if as_json:
+        if printing:
+            from kart_core.loading import values_of
+
+            _print_named(values_of(found))
+        elif as_json:
             import attrs
 
             say(json.dumps(attrs.asdict(found), indent=2, ensure_ascii=False))
         else:
             show_record(found)
     return 0
+
+
+def _print_values(tasks: Sequence[TaskOnKart[Any]], lacking: Collection[TaskOnKart[Any]]) -> None:
+    """Prints what is stored of the tasks, each in a line, with names where there are several."""
+    from kart_core.loading import value_of
+    from kart_core.naming import qualified_name
+
+    stored = [task for task in tasks if task not in lacking]
+    if len(tasks) == 1:
+        for task in stored:
+            say(repr(value_of(task)))
+        return
+    alike = Counter(map(type, tasks))
+    for task in stored:
+        name = repr(task) if alike[type(task)] > 1 else qualified_name(type(task))
+        say(f"{name}: {value_of(task)!r}")
+
+
+def _print_named(values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        say(repr(value) if len(values) == 1 else f"{name}: {value!r}")
 
 
 def check_effect(given: Sequence[Given], roots: Sequence[TaskOnKart[Any]]) -> None:
@@ -175,7 +210,7 @@ def _single(failures: Mapping[TaskOnKart[Any], BaseException]) -> Iterator[tuple
             yield task, error
 
 
-def _show_failures(report: RunReport, told: Collection[str]) -> None:
+def _show_failures(report: RunReport, told: Collection[str | None]) -> None:
     """Shows what the listener has not: tracebacks of the user's own code, and sentences that nobody said yet."""
     from kart_core.errors import said
     from kart_core.naming import qualified_name

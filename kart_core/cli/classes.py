@@ -12,6 +12,7 @@ import click
 
 from kart_core.cli.errors import BrokenModule
 from kart_core.config import nearest
+from kart_core.config.files import working_directory
 from kart_core.errors import KartError
 from kart_core.naming import qualified_name
 from kart_core.task import TaskOnKart, fields_of, is_task_class, task_classes
@@ -34,6 +35,24 @@ def is_reference(word: str) -> bool:
     return module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
 
 
+def with_colon(word: str) -> str | None:
+    """What ``pipeline.Total`` was probably meant to be: ``pipeline:Total``; None for a word of another form.
+
+    Example:
+        >>> with_colon("pipeline.Total"), with_colon("shop.orders.Total.Part"), with_colon("jobs/pipeline.py.Total")
+        ('pipeline:Total', 'shop.orders:Total.Part', 'jobs/pipeline.py:Total')
+    """
+    file, suffix, name = word.partition(".py.")
+    if suffix:
+        return f"{file}.py:{name}"
+    parts = word.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts) or parts[-1] == "py":
+        return None
+    # A class begins with a capital letter, a module seldom.
+    start = next((place for place, part in enumerate(parts) if place and part[0].isupper()), len(parts) - 1)
+    return f"{'.'.join(parts[:start])}:{'.'.join(parts[start:])}"
+
+
 def load(word: str) -> TaskClass:
     """The task class that ``MODULE:TASK`` or ``FILE.py:TASK`` names.
 
@@ -46,7 +65,11 @@ def load(word: str) -> TaskClass:
     """
     found = _REFERENCE.match(word)
     if found is None or not is_reference(word):
-        raise click.UsageError(f"{word!r} names no task; expected MODULE:TASK, such as pipeline:Total")
+        meant = with_colon(word)
+        hint = f"; did you mean {meant}?" if meant else "; expected MODULE:TASK, such as pipeline:Total"
+        if word.endswith(".py"):
+            hint = f"; name one in it, as {word}:TASK"
+        raise click.UsageError(f"{word!r} names no task{hint}")
     module = _module(found["module"])
     return _member(module, found["name"])
 
@@ -66,7 +89,8 @@ def of_script(script: ModuleType, word: str) -> TaskClass:
             f"{word} is a task of several modules: {', '.join(sorted(elsewhere))}; say which as MODULE:{word}"
         )
     names = [cls.__name__ for cls in listed(script)]
-    raise click.UsageError(f"{word!r} is no task of this script{_hint(word, names)}")
+    last = word.rpartition(".")[2]
+    raise click.UsageError(f"{word!r} is no task of this script{_hint(last if last in names else word, names)}")
 
 
 def listed(script: ModuleType) -> list[TaskClass]:
@@ -132,18 +156,18 @@ def mentioned(annotation: Any) -> list[TaskClass]:
 
 def find_project(folder: str | None = None) -> None:
     """Makes the modules of a folder importable, by default those of the working directory, as `python -m` does."""
-    folder = os.getcwd() if folder is None else folder
+    folder = working_directory() if folder is None else folder
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
 
 def _module(name: str) -> ModuleType:
-    folder, path = os.getcwd(), None
+    folder, path = working_directory(), None
     if name.endswith(".py"):
         path = os.path.abspath(name)
         folder, file = os.path.split(path)
         if not os.path.isfile(path):
-            raise click.UsageError(f"there is no file {name} (looked in {os.getcwd()})")
+            raise click.UsageError(f"there is no file {name} (looked in {working_directory()})")
         name = file.removesuffix(".py")
         if not name.isidentifier():
             raise click.UsageError(f"{file} cannot be imported: rename it so that {name!r} is a Python name")

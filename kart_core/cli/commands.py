@@ -33,6 +33,7 @@ _rerun_from = click.option(
     "--rerun-from", multiple=True, metavar="TASK", help="Run this task again, and all that depends on it."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+_print = click.option("--print", "printing", is_flag=True, help="Print the values of the results, after the summary.")
 _log_level = click.option(
     "--log-level",
     metavar="LEVEL",
@@ -57,6 +58,21 @@ class Commands(click.Group):
         """Their names."""
         del ctx
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; where it names none, what was probably meant."""
+        word = args[0]
+        if self.get_command(ctx, word) is None and not word.startswith("-"):
+            from kart_core.cli import classes
+            from kart_core.config import nearest
+
+            task = word if classes.is_reference(word) else classes.with_colon(word)
+            close = nearest(word, self.commands)
+            hint = f"did you mean {ctx.command_path} run {task}?" if task else f"did you mean {close}?" if close else ""
+            raise click.UsageError(f"there is no command {word}; {hint or f'{ctx.command_path} --help lists them'}")
+        return super().resolve_command(ctx, args)
 
 
 @click.group("kart-core", cls=Commands, context_settings=_CONTEXT, invoke_without_command=True)
@@ -86,6 +102,7 @@ def _exit_code(code: int | None) -> int | None:
 @kart_core.command(
     "run", short_help="Run what is missing for the results of tasks.", cls=TaskCommand, context_settings=_CONTEXT
 )
+@_print
 @_config
 @_rerun_from
 @_set
@@ -105,7 +122,7 @@ def run_command(ctx: click.Context, **options: Any) -> int:
     \b
     Examples:
       kart-core run pipeline:Total
-      kart-core run pipeline:Total --Numbers-n 20
+      kart-core run pipeline:Total --Numbers-n 20 --print
       kart-core run pipeline:Total --workspace-directory s3://bucket/results --rerun
       kart-core run pipeline:Train pipeline:Report --Train-layers '[64, 32]'
       kart-core run pipeline:Report --workers 4
@@ -146,20 +163,21 @@ def plan_command(ctx: click.Context, **options: Any) -> int:
 @kart_core.command(
     "show", short_help="Show how a stored result came to be.", cls=TaskCommand, by_id=True, context_settings=_CONTEXT
 )
+@click.option("--print", "printing", is_flag=True, help="Print the value of the result instead, and nothing else.")
 @_config
 @_set
 @_no_plugin
 @_json
 @click.pass_context
 def show_command(ctx: click.Context, **options: Any) -> int:
-    """Shows how a stored result came to be: its record.
+    """Shows how a stored result came to be, which is its record; or, with --print, its value.
 
     The result is named by its unique id, or by the task and the options with which it was run.
 
     \b
     Examples:
       kart-core show 3f5c0e6d4b2a19788f0c1d2e3a4b5c6d
-      kart-core show pipeline:Total --Numbers-n 5
+      kart-core show pipeline:Total --Numbers-n 5 --print
       kart-core show pipeline:Total --workspace-directory s3://bucket/results --json
     """  # noqa: D301 - click reads the backspace
     from kart_core.cli import actions
@@ -271,7 +289,7 @@ def script_command(script: ModuleType) -> click.Command:
         return actions.run(arguments, **options)
 
     run.__doc__ = "Runs what is missing for the results of the named tasks of this script."
-    for decorate in (_local_scheduler, _log_level, _executor, _workers, _no_plugin, _set, _rerun_from, _config):
+    for decorate in (_local_scheduler, _log_level, _executor, _workers, _no_plugin, _set, _rerun_from, _config, _print):
         run = decorate(run)
     return click.command(cls=TaskCommand, script=script, context_settings=_CONTEXT)(click.pass_context(run))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kart_core.config.files import GENERAL, File, mark_of, read_file
+from kart_core.config.files import GENERAL, File, mark_of, read_file, working_directory
 from kart_core.config.layers import SECTIONS, Config, Found
 
 if TYPE_CHECKING:
@@ -162,4 +162,4 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
 
 def _mark() -> object:
     files = (*_FOUND_BY_THEMSELVES, *(file.mark[0] for file in _default.added))
-    return os.getcwd(), [mark_of(path) for path in files], dict(os.environ)
+    return working_directory(), [mark_of(path) for path in files], dict(os.environ)

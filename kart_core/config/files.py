@@ -61,6 +61,18 @@ def mark_of(path: str) -> tuple[str, int, int] | None:
     return os.path.abspath(path), stat.st_size, stat.st_mtime_ns
 
 
+def working_directory() -> str:
+    """The working directory.
+
+    Raises:
+        ConfigError: it was deleted.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the working directory was deleted; change to one that is there") from None
+
+
 def read_file(path: str, *, shown: str | None = None) -> File:
     """Reads one configuration file.
 
@@ -79,7 +91,7 @@ def read_file(path: str, *, shown: str | None = None) -> File:
     mark = mark_of(path)
     if mark is None:
         raise ConfigError(
-            f"{name}: there is no such file; relative paths start at the working directory, {os.getcwd()}"
+            f"{name}: there is no such file; relative paths start at the working directory, {working_directory()}"
         )
     try:
         with open(path, encoding="utf-8-sig") as file:
