@@ -21,7 +21,7 @@ from kart_core.encoding import SCALARS, EncodingError, encode, field_names
 from kart_core.errors import ConfigError, GraphError, IdentityError, KartError, ParameterError
 from kart_core.frozen import freeze
 from kart_core.naming import qualified_name
-from kart_core.nested import is_items, is_mapping, is_named_tuple, is_sequence, is_task
+from kart_core.nested import is_items, is_mapping, is_named_tuple, is_sequence, is_task, is_tasks
 from kart_core.parameters import ParameterFault, checker, describe, scalar_type
 from kart_core.settings import DEFAULT_SEED_METHODS, SETTINGS, check_seed
 
@@ -174,13 +174,32 @@ def _encode(shape: Shape, slot: Slot, value: object, children: list[AnyTask]) ->
             return b"S" + blake2b(cast("Secret", value).reveal().encode()).digest()
         return _known(value)
 
+    before = len(children)
     try:
-        return _encode_with(shape, slot.name, value, special)
+        encoded = _encode_with(shape, slot.name, value, special)
     except IdentityError:
         if slot.significant or holds_task(value):
             raise
         # What enters no id may be anything, a logger or a lambda: tasks are equal where they hold the same object.
-        return b"I%x;" % id(value)
+        encoded = b"I%x;" % id(value)
+    found = len(children) - before
+    if found and not is_task(value) and _count_tasks(value) != found:
+        raise ParameterError(
+            f"the parameter {slot.name!r} of {shape.name} holds a task inside of an object, where it cannot be a "
+            "requirement; hold the task in a field of its own, or in a tuple, list or mapping"
+        )
+    return encoded
+
+
+def _count_tasks(value: object) -> int:
+    """How many tasks a value holds where they are looked for: alone, and in containers."""
+    if is_task(value):
+        return 1
+    if is_tasks(value):
+        return len(value)
+    if is_mapping(value):
+        return sum(_count_tasks(key) + _count_tasks(item) for key, item in value.items())
+    return sum(map(_count_tasks, value)) if is_items(value) else 0
 
 
 def _is_secret(value: object) -> bool:

@@ -308,3 +308,21 @@ def test_a_set_of_tasks_that_is_yielded_comes_back_as_a_list_of_values() -> None
             return sum(values)
 
     assert kart.build(AsksASet()) == kart.build(Leaf(i=1)) + kart.build(Leaf(i=2))
+
+
+def test_items_that_are_no_tasks_are_told_the_ways_to_store_them() -> None:
+    class Returns(kart.TaskOnKart[Any]):
+        def run(self) -> Any:
+            return (i for i in range(3))
+
+    class Yields(kart.TaskOnKart[Any]):
+        def run(self) -> Any:
+            yield 1
+
+    for task in (Returns(), Yields()):
+        with pytest.raises(kart.BuildError) as failed:
+            kart.build(task)
+        error = failed.value.failures[task]
+        assert isinstance(error, kart.GraphError)
+        for fact in ("the generator from run()", "gave a int", "self.dump(", "list"):
+            assert fact in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import json
 import pickle
@@ -10,8 +11,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
+import attrs
 import numpy as np
 import pytest
 
@@ -446,6 +448,60 @@ def test_a_requirement_in_a_read_only_list_is_still_a_requirement() -> None:
 
 
 # --- equality, hash, repr, pickle
+
+
+@attrs.frozen
+class Boxed:
+    task: Any
+    others: Any = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    task: Any
+
+
+class Named(NamedTuple):
+    task: Any
+    n: int = 0
+
+
+class Holds(kart.TaskOnKart[int]):
+    value: Any
+    hidden: Any = kart.parameter(default=None, significant=False)
+
+    def run(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Boxed(Leaf(i=1)),
+        Kept(Leaf(i=1)),
+        [Boxed(1), Boxed(Leaf(i=1))],
+        (Leaf(i=1), {"a": Kept((Leaf(i=2),))}),
+        Boxed(Boxed(None, [Leaf(i=1)])),
+        functools.partial(print, Leaf(i=1)),
+        Leaf(i=1).complete,
+    ],
+)
+def test_a_task_inside_of_an_object_is_refused_with_the_way_out(value: Any) -> None:
+    for field in ("value", "hidden"):
+        with pytest.raises(kart.ParameterError) as refused:
+            Holds(**{"value": 1, field: value})
+        for fact in (repr(field), "Holds", "tuple, list or mapping"):
+            assert fact in str(refused.value)
+
+
+def test_an_object_inside_of_which_no_task_is_held_may_stand_beside_tasks() -> None:
+    task = Holds(value=(Leaf(i=1), Boxed(1), {Leaf(i=2)}, Named(Leaf(i=3)), {"a": [Leaf(i=4)]}))
+    assert len(kart.plan(task).nodes) == 5
+
+
+def test_an_object_that_no_id_can_be_made_of_hides_no_task_either() -> None:
+    with pytest.raises(kart.ParameterError, match="inside of an object"):
+        Holds(value=1, hidden=Boxed(Leaf(i=1), lambda: 1))
 
 
 def test_tasks_are_equal_by_class_and_all_fields() -> None:

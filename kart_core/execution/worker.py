@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kart_core import running
 from kart_core.dumping import dump
-from kart_core.errors import KartError, ParameterError
+from kart_core.errors import GraphError, KartError, ParameterError
 from kart_core.identity import cycle, holds_files, identity, identity_now, required_tasks, tasks_in
 from kart_core.loading import load
 from kart_core.planning import code_of
@@ -152,7 +152,13 @@ class Worker:
     def _asked(self, task: AnyTask, wanted: Any, extra: list[AnyTask]) -> Any:
         if wanted is None:
             raise ParameterError(f"run() of {task!r} yielded None; yield a task, or a list or mapping of tasks")
-        asked = list(tasks_in(wanted, task, "a yield in run()"))
+        try:
+            asked = list(tasks_in(wanted, task, "the generator from run()"))
+        except GraphError as error:
+            raise GraphError(
+                f"{error}; where the items are the result themselves, let run() dump them, self.dump(item for item in …),"
+                " or return a list of them"
+            ) from None
         # The tasks that are built now draw from the same generators; this one goes on where it was.
         self._build(asked)
         extra.extend(asked)
