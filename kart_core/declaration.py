@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from functools import cached_property
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -19,7 +20,7 @@ from kart_core.parameters import checker, scalar_type
 from kart_core.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 RESERVED: Final = frozenset(
     {
@@ -45,6 +46,18 @@ class Options:
     private: bool = False
 
 
+class Factory:
+    """Makes a default anew for each task that is given none."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+    @cached_property
+    def example(self) -> Any:
+        """A default for what is not about one task: help, and what `omit_default` compares with."""
+        return self.make()
+
+
 @attrs.frozen
 class ParameterInfo:
     """What is known of one parameter of a task class."""
@@ -52,9 +65,14 @@ class ParameterInfo:
     name: str
     annotation: Any
     """The annotation, resolved where its names can be found; otherwise its text."""
-    default: Any
-    """The default in the class, or `MISSING`."""
+    given_default: Any
+    """The default as the class gives it: a value, a `Factory`, or `MISSING`."""
     options: Options
+
+    @property
+    def default(self) -> Any:
+        """The default, or `MISSING`; of a factory one that it made."""
+        return self.given_default.example if isinstance(self.given_default, Factory) else self.given_default
 
     @property
     def significant(self) -> bool:
@@ -409,7 +427,7 @@ def _infos(cls: type[Any]) -> Iterator[ParameterInfo]:
         options: Options = attribute.metadata.get(_METADATA, Options())
         default: Any = attribute.default
         if isinstance(default, cast("type[Any]", attrs.Factory)):  # a class at run time, a function to type checkers
-            default = default.factory()
+            default = Factory(default.factory)
         yield ParameterInfo(attribute.name, resolve(owner, attribute.type), default, options)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakValueDictionary
 
 from kart_core import code, config
-from kart_core.declaration import MISSING, ParameterInfo, Shape, Slot, classes_beside, shape_of
+from kart_core.declaration import MISSING, Factory, ParameterInfo, Shape, Slot, classes_beside, shape_of
 from kart_core.digest import blake2b
 from kart_core.encoding import SCALARS, EncodingError, encode, field_names
 from kart_core.errors import ConfigError, GraphError, IdentityError, KartError, ParameterError
@@ -123,6 +123,8 @@ def construct(task: AnyTask, given: dict[str, Any]) -> None:
                 raise _missing(shape, state, {**given, **held})
             if isinstance(value, _Faulty):
                 raise value.error
+            if isinstance(value, Factory):
+                value = _fit_default(shape, slot, value.make())
             encoded = _encode(shape, slot, value, children)
         elif type(value) is slot.exact:
             encoded = SCALARS[type(value)](value)
@@ -333,14 +335,14 @@ def _default(shape: Shape, slot: Slot, conf: Config) -> Any:
         except ParameterFault as fault:
             told = fault.hidden() if slot.info.told_by_type else fault
             return _Faulty(ConfigError(f"{found.source}: {shape.name} takes {told.expected}, given {told.given}"))
-    return _checked_default(shape, slot)
+    given = slot.info.given_default
+    return given if given is MISSING or isinstance(given, Factory) else _fit_default(shape, slot, given)
 
 
-def _checked_default(shape: Shape, slot: Slot) -> Any:
-    if slot.info.default is MISSING:
-        return MISSING
+def _fit_default(shape: Shape, slot: Slot, value: Any) -> Any:
+    """A default as a task holds it."""
     try:
-        return slot.check(freeze(slot.info.default))
+        return slot.check(freeze(value))
     except ParameterFault as fault:
         raise ParameterError(
             f"the default of {slot.name!r} of {shape.name} is {fault.given}, but it takes {fault.expected}"
@@ -366,8 +368,8 @@ def _ahead(shape: Shape, slot: Slot, value: object) -> bytes | None:
 
 
 def _default_encoding(shape: Shape, slot: Slot) -> bytes | None:
-    default = _checked_default(shape, slot)
-    return None if default is MISSING else slot.key + _encode(shape, slot, default, [])
+    default = slot.info.default
+    return None if default is MISSING else slot.key + _encode(shape, slot, _fit_default(shape, slot, default), [])
 
 
 def _suffix(shape: Shape, settings: Mapping[str, Any]) -> bytes:

@@ -63,7 +63,7 @@ def parameter(
 
     Args:
         default: its value where none is given; a list or dict is kept read-only.
-        factory: makes the default, instead of `default`.
+        factory: makes the default, instead of `default`, anew for each task that is given none.
         significant: whether it takes part in the unique id.
         omit_default: leaves it out of the id while it equals its default, so that a parameter can be
             added to a class and the results that are stored keep their ids.

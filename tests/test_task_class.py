@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import itertools
 import json
 import pickle
 import threading
@@ -318,6 +319,45 @@ def test_a_factory_may_make_a_task() -> None:
         leaf: Leaf = kart.parameter(factory=lambda: Leaf(i=7))
 
     assert Fine().leaf == Leaf(i=7)
+
+
+def test_a_factory_is_called_for_each_task_that_is_given_no_value() -> None:
+    numbers = itertools.count()
+
+    class Numbered(kart.TaskOnKart[int]):
+        n: int = kart.parameter(factory=lambda: next(numbers))
+        m: int = 0
+
+        def run(self) -> int:
+            return self.n
+
+    tasks = [Numbered(), Numbered(n=7), Numbered(m=1)]
+    assert [task.n for task in tasks] == [0, 7, 1]
+    assert kart.build(*tasks) == (0, 7, 1)
+    assert tasks[0].clone(m=2).n == 0
+
+
+def test_a_factory_of_another_type_is_refused_by_each_task_that_asks_it() -> None:
+    class Wrong(kart.TaskOnKart[int]):
+        n: int = kart.parameter(factory=lambda: "text")
+
+        def run(self) -> int:
+            return self.n
+
+    assert Wrong(n=1).n == 1
+    with pytest.raises(kart.ParameterError, match="the default of 'n'"):
+        Wrong()
+
+
+def test_a_default_from_a_factory_is_left_out_of_the_id_where_that_is_asked_for() -> None:
+    def made(**fields: Any) -> Any:
+        body = {"__module__": "one", "__qualname__": "T", "__annotations__": dict.fromkeys(fields, list[int]), **fields}
+        cls: Any = type(kart.TaskOnKart)("T", (kart.TaskOnKart,), body)
+        return cls
+
+    with_one = made(more=kart.parameter(factory=list, omit_default=True))
+    assert with_one().unique_id == with_one(more=[]).unique_id == made()().unique_id
+    assert with_one(more=[1]).unique_id != made()().unique_id
 
 
 def test_a_name_with_underscores_is_a_parameter_by_that_name() -> None:
