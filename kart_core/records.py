@@ -14,14 +14,16 @@ import attrs
 from kart_core import config
 from kart_core._version import __version__
 from kart_core.declaration import shape_of
+from kart_core.encoding import EncodingError, encode
 from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError
+from kart_core.frozen import freeze
 from kart_core.identity import holds_task, setting, state_of
-from kart_core.nested import is_mapping, is_sequence, is_task, is_tasks
+from kart_core.nested import is_items, is_mapping, is_sequence, is_task, is_tasks
 from kart_core.resolved import Resolved, resolved
 from kart_core.workspace import RECORDS, Workspace, guarded, open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kart_core.declaration import Shape
     from kart_core.running import Attempt
@@ -432,6 +434,9 @@ def _plain_settings(task: AnyTask) -> dict[str, Any]:
     return {name: list(value) if is_sequence(value) else value for name, value in task._kart_given.items()}
 
 
+_MARKS: Final = ("tuple", "frozenset", "dict", "exactly", "not kept")
+"""The keys of a mapping of one item that says in plain data what JSON has no word for."""
+
 _PLAIN: Final = frozenset({int, bool, type(None)})
 
 
@@ -481,24 +486,61 @@ def plain(value: Any, annotation: Any = Any) -> Any:
     if is_task(value):
         return {**_reference(type(value)), "unique_id": value.unique_id}
     if holds_task(value):
-        if is_mapping(value):
-            if all(type(key) is str for key in value) and not _is_read_otherwise(value):
-                return {key: plain(item) for key, item in value.items()}
-            return {"dict": [[plain(key), plain(item)] for key, item in value.items()]}
-        items = [plain(item) for item in value]
-        return items if isinstance(value, list) else {"tuple" if isinstance(value, tuple) else "frozenset": items}
+        return _part_by_part(value)
     from kart_core.parameters import ParameterFault, unstructure
 
     try:
         data = unstructure(value, annotation)
     except ParameterFault:
         return {"not kept": type(value).__qualname__}
+    if _holds_untold(value) and not _comes_back(data, value, annotation):
+        return {"exactly": _part_by_part(value)}
     if is_mapping(value) and _is_read_otherwise(data):
         return {"dict": [[key, item] for key, item in data.items()]}
     # A list of JSON is a list again where the type does not say that it is a tuple.
     return {"tuple": data} if type(value) is tuple and "tuple" not in str(annotation).lower() else data
 
 
+def _part_by_part(value: Any) -> Any:
+    """A container as data that says of each container in it of which kind it is; anything else as plain data."""
+    if is_mapping(value):
+        if all(type(key) is str for key in value) and not _is_read_otherwise(value):
+            return {key: _part_by_part(item) for key, item in value.items()}
+        return {"dict": [[_part_by_part(key), _part_by_part(item)] for key, item in value.items()]}
+    if not is_items(value):
+        return plain(value)
+    items = list(map(_part_by_part, value))
+    if isinstance(value, list):
+        return items
+    return {"tuple": items} if isinstance(value, tuple) else {"frozenset": sorted(items, key=to_text)}
+
+
+def _holds_untold(value: object) -> bool:
+    """Whether a container holds another of which JSON would not tell the kind: a tuple, a set, a key that is no text."""
+    if is_mapping(value):
+        parts: Iterable[object] = value.values()
+    elif is_items(value):
+        parts = value
+    else:
+        return False
+    return any(
+        isinstance(part, (tuple, frozenset))
+        or (is_mapping(part) and not all(type(key) is str for key in part))
+        or _holds_untold(part)
+        for part in parts
+    )
+
+
+def _comes_back(data: Any, value: Any, annotation: Any) -> bool:
+    """Whether a value is made again of its plain data, each container in it as what it was."""
+    from kart_core.parameters import ParameterFault, structure
+
+    try:
+        return encode(freeze(structure(data, annotation))) == encode(value)
+    except (ParameterFault, EncodingError):
+        return True  # nothing that is said besides would help
+
+
 def _is_read_otherwise(data: Mapping[str, Any]) -> bool:
     """Whether plain data would be taken, when it is read, for what `plain` itself writes under such a name."""
-    return len(data) == 1 and next(iter(data)) in ("tuple", "frozenset", "dict", "not kept")
+    return len(data) == 1 and next(iter(data)) in _MARKS

@@ -138,6 +138,8 @@ def _of_parameters(
 def _value(cls: type[AnyTask], name: str, annotation: Any, data: Any, made: Mapping[Key, AnyTask]) -> Any:
     if any(True for _ in _references(data)) or _is_reference(data):
         return _with_tasks(data, made)
+    if is_mapping(data) and set(data) == {"exactly"}:
+        return _with_tasks(data["exactly"], made)
     kind = _kind_told(data)
     items: Any = data if kind is None else data[kind.__name__]
     if kind is dict:

@@ -178,6 +178,38 @@ def test_a_task_comes_back_with_every_type_of_parameter(task: Scalars) -> None:
     assert {name: type(value) for name, value in held(again).items()} == {n: type(v) for n, v in held(task).items()}
 
 
+class Loose(kart.TaskOnKart[int]):
+    value: Any = None
+    items: list[Any] = kart.parameter(factory=list)
+    table: dict[str, object] = kart.parameter(factory=dict)
+    pairs: list[tuple[int, Any]] = kart.parameter(factory=list)
+
+    def run(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"value": [1, (2, 3)]},
+        {"value": {"a": (1, [2, (3,)])}},
+        {"value": (1, (2, 3))},
+        {"value": [frozenset({1, 2}), {"b": frozenset()}]},
+        {"value": {"a": {1: "x", (2, 3): None}}},
+        {"value": [{"tuple": [1]}, (1,), {"exactly": [2]}]},
+        {"value": {"exactly": [1]}},
+        {"items": [(1, 2), [3], {"a": ()}]},
+        {"table": {"a": (1, 2), "b": [1.5, None]}},
+        {"pairs": [(1, [2]), (3, "a")]},
+    ],
+)
+def test_a_container_within_a_container_comes_back_as_what_it_was(fields: dict[str, Any]) -> None:
+    task = Loose(**fields)
+    again = restored(task)
+    assert again == task
+    assert repr(held(again)) == repr(held(task))
+
+
 def test_a_task_comes_back_with_the_tasks_that_it_holds() -> None:
     task = Holder(
         one=Leaf(i=1),
