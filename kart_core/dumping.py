@@ -44,13 +44,16 @@ def dump(task: AnyTask, value: Any, where: str | Target | None) -> None:
         else:
             _spread(attempt, structure, value, "")
         return
-    targets = flatten(structure, task)
+    if attempt.targets is None:  # once: a task may dump thousands one by one
+        by_name = flatten(structure, task)
+        attempt.targets = by_name, {target: target for target in by_name.values()}
+    by_name, by_itself = attempt.targets
     if isinstance(where, str):
-        target = targets.get(where)
+        target = by_name.get(where)
     else:
-        target = next((t for t in targets.values() if t == where), None)
+        target = by_itself.get(where) if isinstance(where, Target) else None
     if target is None:
-        names = ", ".join(repr(name) for name in targets) or "none"
+        names = ", ".join(repr(name) for name in by_name) or "none"
         raise ParameterError(f"output() of {task!r} does not declare {where!r}; it declares {names}")
     _stage(attempt, target, value)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kart_core import running
+from kart_core import config, host, running
 from kart_core.ahead import Ahead
 from kart_core.content import digest_of
 from kart_core.errors import CorruptResultError, MissingDataError, ParameterError
@@ -15,7 +15,7 @@ from kart_core.resolved import Resolved, resolved
 from kart_core.target import Target, declared, flatten, shaped_like
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from contextvars import Context
 
     from kart_core.task import TaskOnKart
@@ -82,10 +82,14 @@ def _values(owner: AnyTask, wanted: Any, ahead: Ahead | None = None) -> Any:
         maker = _maker(owner, wanted)
         return wanted.read(None) if maker is None else _checked(maker, resolved(maker), maker.unique_id, wanted)
     if is_mapping(wanted):
+        if _are_targets(wanted.values()):
+            return dict(zip(wanted, _values_of_targets(owner, list(wanted.values())), strict=True))
         ahead = Ahead([item for item in wanted.values() if is_task(item)])
         return {key: _values(owner, item, ahead) for key, item in wanted.items()}
     if is_items(wanted):
         items = list(wanted)
+        if _are_targets(items):
+            return _values_of_targets(owner, items)
         ahead = Ahead([item for item in items if is_task(item)])
         return [_values(owner, item, ahead) for item in items]
     raise ParameterError(
@@ -94,12 +98,45 @@ def _values(owner: AnyTask, wanted: Any, ahead: Ahead | None = None) -> Any:
     )
 
 
+def _are_targets(items: Collection[Any]) -> bool:
+    return bool(items) and all(isinstance(item, Target) for item in items)
+
+
+def _values_of_targets(owner: AnyTask, targets: list[Target]) -> list[Any]:
+    """The values of targets, with one look at the record of each task that makes some of them."""
+    by_maker: dict[AnyTask | None, list[int]] = {}
+    for place, target in enumerate(targets):
+        by_maker.setdefault(_maker(owner, target), []).append(place)
+    values: list[Any] = [None] * len(targets)
+    for maker, places in by_maker.items():
+        made = [targets[place] for place in places]
+        if maker is None:
+            found = [target.read(None) for target in made]
+        else:
+            found = _checked(maker, resolved(maker), maker.unique_id, made)
+        for place, value in zip(places, found, strict=True):
+            values[place] = value
+    return values
+
+
 def _maker(owner: AnyTask, target: Target) -> AnyTask | None:
     """The task, the owner or one that it requires, that makes a target which was named directly."""
+    held = owner.__dict__
+    present = (config.current(), host.current())
+    known: tuple[Any, dict[Target, AnyTask]] | None = held.get("_kart_makers")
+    if known is None or known[0] != present:
+        # Kept with the owner: it may load thousands of targets one by one.
+        known = held["_kart_makers"] = (present, _makers(owner))
+    return known[1].get(target)
+
+
+def _makers(owner: AnyTask) -> dict[Target, AnyTask]:
+    made: dict[Target, AnyTask] = {}
     for task in (*required_tasks(owner), owner):
-        if task._kart_recorded and target in flatten(declared(task), task).values():
-            return task
-    return None
+        if task._kart_recorded:
+            for target in flatten(declared(task), task).values():
+                made.setdefault(target, task)
+    return made
 
 
 def value_of(task: AnyTask, data: bytes | None = None) -> Any:
@@ -149,7 +186,7 @@ def _checked(task: AnyTask, here: Resolved, unique_id: str, structure: Any, data
                 ahead, data = data, None  # once: what is read again is read from the store
                 value = structure.read(outputs[0], ahead)
             else:
-                by_path = {output.path: output for output in outputs}
+                by_path = _indexed(outputs)[1]
                 value = shaped_like(structure, lambda target: target.read(_of(by_path, target, task)))  # noqa: B023
         except (CorruptResultError, MissingDataError):
             # Another process may have renewed the result since it was remembered here, or while it was read.
@@ -182,7 +219,7 @@ def _parts_of_target(task: AnyTask, target: Target) -> Iterator[Any]:
     forget(here.workspace, here.record_path(task.unique_id))
     attempt, outputs = _written(task, here, task.unique_id)
     _note(task, attempt, outputs)
-    yield from target.read_parts(_of({output.path: output for output in outputs}, target, task))
+    yield from target.read_parts(_of(_indexed(outputs)[1], target, task))
 
 
 def _written(task: AnyTask, here: Resolved, unique_id: str) -> tuple[str, tuple[Output, ...]]:
@@ -206,8 +243,24 @@ def _note(task: AnyTask, attempt: str | None, what: Any) -> None:
     """Notes in the running attempt what it read of another task."""
     present = running.current()
     if present is not None and present.task is not task:
-        digest = combined(what) if attempt is not None else _marks(task, what)
+        if attempt is None:
+            digest = _marks(task, what)
+        else:
+            digest = combined(what) if len(what) == 1 else _indexed(what)[2]
         present.read[task.unique_id] = (attempt, digest)
+
+
+_Index: TypeAlias = "tuple[tuple[Output, ...], dict[str, Output], str]"
+_last_index: _Index | None = None
+
+
+def _indexed(outputs: tuple[Output, ...]) -> _Index:
+    """The outputs of a task with what is found out of all of them at once: each by its path, and their digest."""
+    global _last_index
+    index = _last_index
+    if index is None or index[0] is not outputs:  # one is kept: who loads thousands one by one, loads them of one task
+        index = _last_index = (outputs, {output.path: output for output in outputs}, combined(outputs))
+    return index
 
 
 def combined(outputs: tuple[Output, ...]) -> str:

@@ -46,6 +46,7 @@ class Attempt:
         read: the attempt and the digest of what was read of each task, by unique id.
         log: what the task noted in `task_log`.
         outputs: what the task's `output()` gave, asked once.
+        targets: the targets in it by name, and each by itself, once a target was named.
         resolved: what holds for the task in this run.
         unique_id: the task's.
         seed: with which the task runs: the one that was set, or one made from its unique id.
@@ -65,6 +66,7 @@ class Attempt:
         "resolved",
         "seed",
         "staged",
+        "targets",
         "task",
         "unique_id",
     )
@@ -87,6 +89,7 @@ class Attempt:
         self.read: dict[str, tuple[str | None, str]] = {}
         self.log: dict[str, Any] = {}
         self.outputs: Any = resolved.output(task, self.unique_id)
+        self.targets: tuple[Mapping[str, Target], Mapping[Target, Target]] | None = None
         self.on_progress = on_progress
         self._generators: dict[tuple[str, str], Any] = {}
 

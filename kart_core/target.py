@@ -7,6 +7,7 @@ import posixpath
 import shutil
 import tempfile
 import zipfile
+from collections import deque
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kart_core import content, host
@@ -241,9 +242,9 @@ def flatten(structure: Any, owner: object) -> dict[str, Target]:
         ParameterError: it holds something that is no target.
     """
     found: dict[str, Target] = {}
-    pending: list[tuple[str, Any]] = [("", structure)]
+    pending: deque[tuple[str, Any]] = deque([("", structure)])
     while pending:
-        name, value = pending.pop(0)
+        name, value = pending.popleft()
         if isinstance(value, Target):
             found[name] = value
         elif is_mapping(value):

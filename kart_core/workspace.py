@@ -28,7 +28,7 @@ class Workspace:
         remote: whether it is reached over a network.
     """
 
-    __slots__ = ("_formatted", "remote", "storage", "store", "url")
+    __slots__ = ("_format_file", "_formatted", "remote", "storage", "store", "url")
 
     def __init__(self, url: str, store: Store, storage: Storage) -> None:
         self.url = url
@@ -36,10 +36,12 @@ class Workspace:
         self.storage = storage
         self.remote = storage.shared == "network"
         self._formatted = False
+        self._format_file: str | None = None
 
     def ensure_format(self) -> None:
         """Writes the version of the layout at the first write; refuses a workspace of a later version."""
-        if self._formatted:
+        # A folder may be deleted between two builds of one process; to ask a far storage each time would cost.
+        if self._formatted and (self._format_file is None or os.path.exists(self._format_file)):
             return
         with guarded(self, FORMAT):
             try:
@@ -54,6 +56,7 @@ class Workspace:
                 "kart-core, or choose another workspace_directory"
             )
         self._formatted = True
+        self._format_file = self.store.local_path(FORMAT)
 
     def where(self, path: str) -> str:
         """A file of the workspace as people name it."""

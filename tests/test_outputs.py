@@ -481,3 +481,48 @@ def test_one_workspace_may_be_spelt_in_several_ways(other: str) -> None:
 
     one = Part(i=1, workspace_directory="./resources")
     assert kart.build(Both(parts=(one, Part(i=1, workspace_directory=other.format(os.getcwd()))))) == 2
+
+
+# --- many outputs
+
+
+class Counted(dict[str, Any]):
+    """Outputs that count how often they are gone through."""
+
+    times = 0
+
+    def items(self) -> Any:
+        Counted.times += 1
+        return super().items()
+
+
+class Many(kart.TaskOnKart[Any]):
+    asked: ClassVar[int] = 0
+    n: int = 60
+
+    def output(self) -> Any:
+        Many.asked += 1
+        return Counted({str(i): self.make_target(f"many/{i}.txt") for i in range(self.n)})
+
+    def run(self) -> None:
+        for i in range(0, self.n, 2):
+            self.dump(str(i), str(i))
+        for target in list(self.output().values())[1::2]:
+            self.dump("odd", target)
+
+
+class ReadsMany(kart.TaskOnKart[list[str]]):
+    many: Many
+    single: bool = False
+
+    def run(self) -> list[str]:
+        targets = list(self.many.output().values())
+        return [self.load(target) for target in targets] if self.single else self.load(targets)
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_many_outputs_are_gone_through_once_and_not_for_each(single: bool) -> None:
+    Counted.times = Many.asked = 0
+    assert kart.build(ReadsMany(many=Many(), single=single)) == [f"{i}" if i % 2 == 0 else "odd" for i in range(60)]
+    assert Many.asked < 15
+    assert Counted.times < 15

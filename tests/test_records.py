@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -286,6 +287,13 @@ def test_a_workspace_of_a_later_layout_is_not_written_to() -> None:
     with pytest.raises(kart.BuildError, match=r"layout version '2'.*update"):
         kart.build(Number(i=1))
     assert not Number(i=1).complete()
+
+
+def test_a_workspace_that_was_deleted_between_two_builds_gets_its_version_again() -> None:
+    kart.build(Number(i=1))
+    shutil.rmtree("resources")
+    assert kart.build(Number(i=1)) == 1
+    assert Path("resources/.kart/format").read_text() == "1\n"
 
 
 # --- damage
