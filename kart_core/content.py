@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import xxhash
 
+from kart_core.temporary import new_name, sweep
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -69,7 +71,9 @@ class Content:
 
 def _new_file(directory: str) -> tuple[int, str]:
     """A new file, open for writing, that others may read as the umask says: tempfile's are for their owner alone."""
-    path = os.path.join(directory, f".kart-{os.getpid()}-{os.urandom(8).hex()}.tmp")
+    folder = os.path.join(directory, "")
+    sweep(folder, wholly=True)
+    path = f"{folder}{new_name()}"
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666), path
 
 

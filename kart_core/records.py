@@ -516,7 +516,7 @@ def _part_by_part(value: Any) -> Any:
 
 
 def _holds_untold(value: object) -> bool:
-    """Whether a container holds another of which JSON would not tell the kind: a tuple, a set, a key that is no text."""
+    """Whether a container holds another of which JSON does not tell the kind: a tuple, a set, one with other keys."""
     if is_mapping(value):
         parts: Iterable[object] = value.values()
     elif is_items(value):

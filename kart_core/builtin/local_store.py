@@ -1,7 +1,8 @@
 """Results on this machine's file system, by the operating system's own calls.
 
-What is written stands first in a temporary file of the same folder, ``.kart-RANDOM.tmp``, and
-is then renamed: a reader, or a kill, never meets half a file. Permissions follow the umask, so
+What is written stands first in a temporary file of the same folder, ``.kart-….tmp``, and
+is then renamed: a reader, or a kill, never meets half a file. What a kill leaves is removed by a later
+process of the same machine that writes there (`kart_core.temporary`). Permissions follow the umask, so
 that others who share the disk can read what they could read before.
 """
 
@@ -9,10 +10,10 @@ from __future__ import annotations
 
 import os
 from errno import EXDEV
-from itertools import count
 from typing import TYPE_CHECKING, BinaryIO
 
 from kart_core.plugin import Stat, Storage, Store
+from kart_core.temporary import new_name, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,19 +25,6 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _FILE_TYPE, _FOLDER = 0o170000, 0o040000
 _SMALL = 1 << 14
 """Bytes that most files do not have: one call reads them whole, and nobody need ask first how long they are."""
-
-_number = count()
-_process = ""
-
-
-def _name_process() -> None:
-    global _process
-    _process = os.urandom(6).hex()  # not from `random`: that stream belongs to the user
-
-
-_name_process()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_name_process)
 
 
 class LocalStore(Store):
@@ -215,13 +203,15 @@ class LocalStore(Store):
         return temporary
 
     def _open_temporary(self, path: str) -> tuple[str, int]:
+        folder = self._base + path[: path.rfind("/") + 1]
+        sweep(folder)
         # A short name, whatever the file's is: the kernel goes through it at each step.
-        temporary = f"{self._base}{path[: path.rfind('/') + 1]}.kart-{_process}{next(_number):x}.tmp"
+        name = f"{folder}{new_name()}"
         try:
-            return temporary, os.open(temporary, _CREATE, 0o666)
+            return name, os.open(name, _CREATE, 0o666)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(temporary), exist_ok=True)
-            return temporary, os.open(temporary, _CREATE, 0o666)
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+            return name, os.open(name, _CREATE, 0o666)
 
     def _copy(self, path: str, source: str) -> None:
         """Puts a copy of a file of another file system."""

@@ -156,8 +156,8 @@ class Worker:
             asked = list(tasks_in(wanted, task, "the generator from run()"))
         except GraphError as error:
             raise GraphError(
-                f"{error}; where the items are the result themselves, let run() dump them, self.dump(item for item in …),"
-                " or return a list of them"
+                f"{error}; where the items are the result themselves, let run() dump them, "
+                "self.dump(item for item in …), or return a list of them"
             ) from None
         # The tasks that are built now draw from the same generators; this one goes on where it was.
         self._build(asked)
