@@ -13,6 +13,7 @@ import attrs
 
 from kart_core import config, host, running
 from kart_core.completeness import record_of
+from kart_core.construction import check_setting, state_of
 from kart_core.declaration import shape_of
 from kart_core.errors import BuildError, KartError, ParameterError, said
 from kart_core.execution.behind import Behind
@@ -23,7 +24,6 @@ from kart_core.execution.mode import Mode, check_workers
 from kart_core.execution.outcome import Outcome, error_of
 from kart_core.execution.scheduler import Listener, Scheduler
 from kart_core.execution.worker import Worker
-from kart_core.identity import check_setting, state_of
 from kart_core.loading import value_of
 from kart_core.naming import adopt_main
 from kart_core.planning import Plan, make_plan

@@ -60,3 +60,12 @@ def class_name(value: object) -> str:
     """How messages name the class of a value: with its module, unless it is built in."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def holds_task(value: Any) -> bool:
+    """Whether a value is a task, or a container that holds one."""
+    if is_task(value):
+        return True
+    if is_mapping(value):
+        return any(map(holds_task, value.values()))
+    return is_items(value) and any(map(holds_task, value))

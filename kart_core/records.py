@@ -13,12 +13,12 @@ import attrs
 
 from kart_core import config
 from kart_core._version import __version__
+from kart_core.construction import setting, state_of
 from kart_core.declaration import shape_of
 from kart_core.encoding import EncodingError, encode
 from kart_core.errors import CorruptResultError, KartError, MissingDataError, ParameterError
 from kart_core.frozen import freeze
-from kart_core.identity import holds_task, setting, state_of
-from kart_core.nested import is_items, is_mapping, is_sequence, is_task, is_tasks
+from kart_core.nested import holds_task, is_items, is_mapping, is_sequence, is_task, is_tasks
 from kart_core.resolved import Resolved, resolved
 from kart_core.workspace import RECORDS, Workspace, guarded, open_workspace
 

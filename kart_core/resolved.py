@@ -10,8 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from kart_core import config, host
+from kart_core.construction import State, setting, state_of
 from kart_core.declaration import Shape, shape_of
-from kart_core.identity import State, setting, state_of
 from kart_core.target import Target, declared, serializer_of
 from kart_core.workspace import Workspace, open_workspace
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
+from kart_core.construction import setting, state_of
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import KartError, MissingDataError, ParameterError
-from kart_core.identity import setting, state_of
 from kart_core.nested import is_mapping, is_sequence
 from kart_core.parameters import ParameterFault, structure
 from kart_core.records import fetch

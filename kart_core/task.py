@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cas
 import attrs
 
 from kart_core import declaration, identity, parameters
+from kart_core.construction import construct, setting, state_of
 from kart_core.declaration import MISSING, ParameterInfo, shape_of
 from kart_core.errors import KartError, MissingDataError, ParameterError
-from kart_core.identity import setting, state_of
 from kart_core.nested import is_sequence, is_task
 from kart_core.settings import SETTINGS, SettingInfo
 
@@ -208,7 +208,7 @@ class TaskOnKart(_Fields, Generic[R_co]):
                     f"{type(self).__qualname__} takes its parameters by name; write "
                     f"{type(self).__qualname__}({', '.join(s.name + '=…' for s in shape_of(type(self)).slots) or ''})"
                 )
-            identity.construct(self, given)
+            construct(self, given)
 
     @property
     def unique_id(self) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kart_core.cli.roots import configured, make
+from kart_core.construction import check_setting
 from kart_core.errors import BuildError
-from kart_core.identity import check_setting
 from kart_core.parameters import parse_text
 from kart_core.report.say import complain, say
 from kart_core.settings import SETTINGS
