@@ -587,7 +587,7 @@ def _from_data(value: object, annotation: Any) -> object:
 
 
 def _to_data(task: TaskOnKart[Any]) -> object:
-    from kart_core.records import plain
+    from kart_core.plain_data import plain
 
     return plain(task)
 
