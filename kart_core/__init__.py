@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kart_core.building import build, plan
     from kart_core.cli import run
     from kart_core.config import add_config
+    from kart_core.declaration import parameter
     from kart_core.errors import (
         BuildError,
         ConfigError,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from kart_core.records import Record, record, results
     from kart_core.running import progress, rng
     from kart_core.target import Target
-    from kart_core.task import ExternalTask, TaskOnKart, WrapperTask, parameter
+    from kart_core.task import ExternalTask, TaskOnKart, WrapperTask
 
 __all__ = [
     "BuildError",
@@ -73,13 +74,14 @@ _HOMES = {
     **dict.fromkeys(("build", "plan"), "kart_core.building"),
     "run": "kart_core.cli",
     "add_config": "kart_core.config",
+    "parameter": "kart_core.declaration",
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "kart_core.errors"),
     **dict.fromkeys(("progress", "rng"), "kart_core.running"),
     "File": "kart_core.file",
     **dict.fromkeys(("Plugin", "Secret", "hookimpl"), "kart_core.plugin"),
     **dict.fromkeys(("Record", "record", "results"), "kart_core.records"),
     "Target": "kart_core.target",
-    **dict.fromkeys(("ExternalTask", "TaskOnKart", "WrapperTask", "parameter"), "kart_core.task"),
+    **dict.fromkeys(("ExternalTask", "TaskOnKart", "WrapperTask"), "kart_core.task"),
 }
 
 

@@ -7,7 +7,7 @@ import json
 import sys
 from functools import cached_property
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import attrs
 
@@ -34,6 +34,8 @@ MISSING: Final = attrs.NOTHING
 
 _FORBIDDEN_METHODS = ("__init__", "__new__", "__setattr__", "__delattr__", "__eq__", "__hash__")
 _METADATA = "kart"
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -123,6 +125,59 @@ class Body:
     """The class keywords."""
     made: frozenset[str]
     """What the class had when it was declared; what it has besides was put there later."""
+
+
+@overload
+def parameter(
+    *, default: T, significant: bool = ..., omit_default: bool = ..., description: str = ..., private: bool = ...
+) -> T: ...
+@overload
+def parameter(
+    *,
+    factory: Callable[[], T],
+    significant: bool = ...,
+    omit_default: bool = ...,
+    description: str = ...,
+    private: bool = ...,
+) -> T: ...
+@overload
+def parameter(*, significant: bool = ..., description: str = ..., private: bool = ...) -> Any: ...
+def parameter(
+    *,
+    default: Any = MISSING,
+    factory: Callable[[], Any] | None = None,
+    significant: bool = True,
+    omit_default: bool = False,
+    description: str = "",
+    private: bool = False,
+) -> Any:
+    """Says more of a parameter than its annotation.
+
+    Args:
+        default: its value where none is given; a list or dict is kept read-only.
+        factory: makes the default, instead of `default`, anew for each task that is given none.
+        significant: whether it takes part in the unique id.
+        omit_default: leaves it out of the id while it equals its default, so that a parameter can be
+            added to a class and the results that are stored keep their ids.
+        description: what it means; shown by ``--help`` and in reports.
+        private: keeps its value out of repr, records and reports.
+
+    Example:
+        >>> import kart_core as kart
+        >>> class Train(kart.TaskOnKart[float]):
+        ...     rate: float = kart.parameter(default=0.1, description="the learning rate")
+        ...     verbose: bool = kart.parameter(default=False, significant=False)
+        >>> Train(verbose=True).unique_id == Train().unique_id
+        True
+    """
+    if factory is not None:
+        if default is not MISSING:
+            raise ParameterError("parameter() takes a default or a factory, not both")
+        default = attrs.Factory(factory)
+    if omit_default and default is MISSING:
+        raise ParameterError("parameter(omit_default=True) needs a default to leave out")
+    options = Options(significant, omit_default, description, private)
+    return attrs.field(default=default, metadata={_METADATA: options}, kw_only=True)
 
 
 class Slot:
@@ -239,14 +294,6 @@ def declare(cls: type[Any], keywords: Mapping[str, Any]) -> None:
 def _under_their_names(_cls: type, fields: list[Any]) -> list[Any]:
     # attrs takes leading underscores off, and then has two arguments `n` for `_n` and `n`.
     return [field.evolve(alias=field.name) for field in fields]
-
-
-def field_options(
-    default: Any, significant: bool, omit_default: bool, description: str, private: bool
-) -> Any:  # the attrs field of `parameter()`
-    """The attrs field that `parameter` stands for."""
-    options = Options(significant, omit_default, description, private)
-    return attrs.field(default=default, metadata={_METADATA: options}, kw_only=True)
 
 
 # --- the mistakes -----------------------------------------------------------------------

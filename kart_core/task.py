@@ -9,7 +9,7 @@ import attrs
 
 from kart_core import declaration, identity, parameters
 from kart_core.construction import construct, setting, state_of
-from kart_core.declaration import MISSING, ParameterInfo, shape_of
+from kart_core.declaration import ParameterInfo, parameter, shape_of
 from kart_core.errors import KartError, MissingDataError, ParameterError
 from kart_core.nested import is_sequence, is_task
 from kart_core.settings import SETTINGS, SettingInfo
@@ -33,58 +33,6 @@ R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 K = TypeVar("K")
 Other = TypeVar("Other", bound="TaskOnKart[object]")
-
-
-@overload
-def parameter(
-    *, default: T, significant: bool = ..., omit_default: bool = ..., description: str = ..., private: bool = ...
-) -> T: ...
-@overload
-def parameter(
-    *,
-    factory: Callable[[], T],
-    significant: bool = ...,
-    omit_default: bool = ...,
-    description: str = ...,
-    private: bool = ...,
-) -> T: ...
-@overload
-def parameter(*, significant: bool = ..., description: str = ..., private: bool = ...) -> Any: ...
-def parameter(
-    *,
-    default: Any = MISSING,
-    factory: Callable[[], Any] | None = None,
-    significant: bool = True,
-    omit_default: bool = False,
-    description: str = "",
-    private: bool = False,
-) -> Any:
-    """Says more of a parameter than its annotation.
-
-    Args:
-        default: its value where none is given; a list or dict is kept read-only.
-        factory: makes the default, instead of `default`, anew for each task that is given none.
-        significant: whether it takes part in the unique id.
-        omit_default: leaves it out of the id while it equals its default, so that a parameter can be
-            added to a class and the results that are stored keep their ids.
-        description: what it means; shown by ``--help`` and in reports.
-        private: keeps its value out of repr, records and reports.
-
-    Example:
-        >>> import kart_core as kart
-        >>> class Train(kart.TaskOnKart[float]):
-        ...     rate: float = kart.parameter(default=0.1, description="the learning rate")
-        ...     verbose: bool = kart.parameter(default=False, significant=False)
-        >>> Train(verbose=True).unique_id == Train().unique_id
-        True
-    """
-    if factory is not None:
-        if default is not MISSING:
-            raise ParameterError("parameter() takes a default or a factory, not both")
-        default = attrs.Factory(factory)
-    if omit_default and default is MISSING:
-        raise ParameterError("parameter(omit_default=True) needs a default to leave out")
-    return declaration.field_options(default, significant, omit_default, description, private)
 
 
 class FrozenTaskError(ParameterError, AttributeError):
