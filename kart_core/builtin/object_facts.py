@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from kart_core.errors import StorageError
@@ -100,3 +101,17 @@ class ObjectStoreDenied(ObjectStoreError, PermissionError):
     """A request that the credentials do not allow."""
 
     number = errno.EACCES
+
+
+class Refused(Exception):
+    """A request that failed for good."""
+
+    def __init__(self, fault: Fault, again: bool) -> None:
+        super().__init__(fault.why)
+        self.fault = fault
+        self.again = again  # whether an earlier try may have been done without our hearing of it
+
+
+def new_note() -> str:
+    """What a write of our own is known by when its answer was lost: unique, and not from the user's `random`."""
+    return os.urandom(12).hex()

@@ -43,7 +43,6 @@ import logging
 import os
 import tempfile
 import threading
-from math import ceil
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
 
 from kart_core.builtin.gathering import gathered
@@ -57,8 +56,11 @@ from kart_core.builtin.object_facts import (
     ObjectStoreDenied,
     ObjectStoreError,
     Page,
+    Refused,
+    new_note,
 )
 from kart_core.builtin.object_lookup import look_many
+from kart_core.builtin.object_upload import upload_parts
 from kart_core.builtin.patience import Patience
 from kart_core.plugin import ConditionalStore, Stat
 
@@ -85,25 +87,10 @@ _IN_MEMORY = 8 << 20
 _GOOD_WAY = 1 << 20
 """Bytes after which a read that broke has come far enough to be given new patience."""
 
-_PARTS = 9_000
-"""Parts of one upload; stores take 10,000."""
-
 _ABORT = 5.0
 """Seconds that an interrupted upload may take to remove what it has sent."""
 
-_IN_FLIGHT = 64 << 20
-"""Bytes of parts that are held in memory together, more or less."""
-
 T = TypeVar("T")
-
-
-class _Refused(Exception):
-    """A request that failed for good."""
-
-    def __init__(self, fault: Fault, again: bool) -> None:
-        super().__init__(fault.why)
-        self.fault = fault
-        self.again = again  # whether an earlier try may have been done without our hearing of it
 
 
 class _Cut(Exception):
@@ -238,7 +225,7 @@ class ObjectStore(ConditionalStore):
         async def one(key: str) -> bytes | None:
             try:
                 file = await self._fetch(key, lambda size: io.BytesIO())  # noqa: ARG005
-            except _Refused as refused:
+            except Refused as refused:
                 if refused.fault.kind == "missing":
                     return None
                 raise
@@ -259,7 +246,7 @@ class ObjectStore(ConditionalStore):
         key = self._key(path)
         if len(data) > 2 * self.part_size:
             view = memoryview(data)
-            self._run(self._upload(key, len(data), lambda start, count: bytes(view[start : start + count])))
+            self._run(upload_parts(self, key, len(data), lambda start, count: bytes(view[start : start + count])))
         else:
             self._run(self._write(key, data, Condition()))
 
@@ -273,13 +260,13 @@ class ObjectStore(ConditionalStore):
                 return file.read(count)
 
         if size > 2 * self.part_size:
-            self._run(self._upload(key, size, read))
+            self._run(upload_parts(self, key, size, read))
         else:
             self._run(self._write(key, read(0, size), Condition()))
         os.unlink(source)
 
     def create(self, path: str, data: bytes) -> bool:
-        return self._run(self._write(self._key(path), data, Condition(new=True, note=_note()))) is not None
+        return self._run(self._write(self._key(path), data, Condition(new=True, note=new_note()))) is not None
 
     def replace(self, path: str, data: bytes, mark: str | None) -> str | None:
         """Writes the content only if the file still has the mark; of many who try at once, one succeeds.
@@ -294,7 +281,7 @@ class ObjectStore(ConditionalStore):
         Returns:
             The new mark; None where the file is another now, or gone.
         """
-        return self._run(self._write(self._key(path), data, Condition(new=mark is None, mark=mark, note=_note())))
+        return self._run(self._write(self._key(path), data, Condition(new=mark is None, mark=mark, note=new_note())))
 
     def remove(self, path: str) -> bool:
         key = self._key(path)
@@ -346,7 +333,7 @@ class ObjectStore(ConditionalStore):
         """Removes what an upload left; if it is under way after all, it fails."""
         self._run(self.trying(lambda: self.abort(leftover.upload)))
 
-    # --- single requests, tried again: for this module and object_lookup -------------------
+    # --- single requests, tried again: for this module, object_lookup and object_upload ----
 
     async def look(self, key: str) -> Stat | None:
         """`stat` by the whole key."""
@@ -365,7 +352,7 @@ class ObjectStore(ConditionalStore):
             patience: where the request itself says how it comes on.
 
         Raises:
-            _Refused: the last fault.
+            Refused: the last fault.
         """
         session = self._here()
         patience = patience or self._new_patience()
@@ -375,7 +362,7 @@ class ObjectStore(ConditionalStore):
                 async with session.slots:
                     answer = await request()
             except Exception as error:
-                fault = self._meant(error)
+                fault = self.meant(error)
             else:
                 session.answered = True
                 return answer
@@ -385,14 +372,34 @@ class ObjectStore(ConditionalStore):
             if wait is None:
                 if fault.kind == "passing":
                     session.answered = False  # what is asked next is not waited for as long
-                raise _Refused(fault, again=patience.tried)
+                raise Refused(fault, again=patience.tried)
             _log.debug("%s: %s; tried again in %.1f s", self.url, fault.why, wait)
             await asyncio.sleep(wait)
+
+    async def mine(self, key: str, note: str | None) -> str | None:
+        """The mark of an object that is there by our own write, of which the answer was lost; None if it is not."""
+        head = await self._head(key)
+        return head.stat.mark if head is not None and note is not None and head.note == note else None
+
+    def meant(self, error: Exception) -> Fault:
+        """`fault`, and what is found here."""
+        if isinstance(error, Refused):
+            return error.fault
+        if isinstance(error, _Cut):
+            return Fault("passing", str(error), "check the network")
+        if isinstance(error, asyncio.TimeoutError):
+            return Fault("passing", "no answer in time", "check the endpoint and the network")
+        return self.fault(error)
+
+    @property
+    def slots(self) -> asyncio.Semaphore:
+        """What a request waits for, so that no more are under way than there are connections."""
+        return self._here().slots
 
     async def _head(self, key: str) -> Head | None:
         try:
             return await self.trying(lambda: self.head(key))
-        except _Refused as refused:
+        except Refused as refused:
             if refused.fault.kind == "missing":
                 return None
             raise
@@ -401,22 +408,17 @@ class ObjectStore(ConditionalStore):
         """The new mark; None where the condition does not hold."""
         try:
             return await self.trying(lambda: self.write(key, data, condition))
-        except _Refused as refused:
+        except Refused as refused:
             if condition == Condition() or refused.fault.kind not in ("unmet", "missing"):
                 raise
             # Asked whether or not a try failed before: aiohttp tries once more on its own, unseen, where a connection
             # that had been kept open broke.
-            return await self._mine(key, condition.note)
-
-    async def _mine(self, key: str, note: str | None) -> str | None:
-        """The mark of an object that is there by our own write, of which the answer was lost; None if it is not."""
-        head = await self._head(key)
-        return head.stat.mark if head is not None and note is not None and head.note == note else None
+            return await self.mine(key, condition.note)
 
     async def _delete(self, key: str, mark: str | None) -> bool:
         try:
             await self.trying(lambda: self.delete(key, mark))
-        except _Refused as refused:
+        except Refused as refused:
             if refused.fault.kind == "missing":
                 return refused.again
             if refused.fault.kind == "unmet" and mark is not None:
@@ -452,7 +454,7 @@ class ObjectStore(ConditionalStore):
                 try:
                     await self.trying(receive, patience)
                     return cast("BinaryIO", file)
-                except _Refused as refused:
+                except Refused as refused:
                     # Somebody replaced the object while it was read: from the beginning, then.
                     if refused.fault.kind != "unmet" or (wait := patience.wait()) is None:
                         raise
@@ -464,50 +466,6 @@ class ObjectStore(ConditionalStore):
             if file is not None:
                 file.close()
             raise
-
-    async def _upload(self, key: str, size: int, read: Callable[[int, int], bytes]) -> None:
-        """Sends content in parts; whoever reads sees nothing of it before the end."""
-        granule = 1 << 18  # Google takes parts in multiples of 256 KiB
-        length = max(self.part_size, ceil(size / _PARTS / granule) * granule)
-        count = ceil(size / length)
-        note = _note()
-        upload = await self.trying(lambda: self.begin(key, size, note))
-        sent: list[Any] = [None] * count
-        numbers = iter(range(count))
-
-        async def send() -> None:
-            for index in numbers:
-                start = index * length
-                data = await asyncio.to_thread(read, start, min(length, size - start))
-                last = index == count - 1
-                sent[index] = await self.trying(lambda: self.part(upload, index + 1, start, data, last))  # noqa: B023
-
-        at_once = max(1, min(self.parts_at_once, count, _IN_FLIGHT // length))
-        try:
-            await gathered([send() for _ in range(at_once)])
-            try:
-                await self.trying(lambda: self.finish(upload, sent))
-            except _Refused as refused:
-                # The upload is not known any more: a try of which the answer was lost has ended it.
-                if refused.fault.kind != "missing" or await self._mine(key, note) is None:
-                    raise
-        except BaseException:
-            await asyncio.shield(self._drop(key, upload))
-            raise
-
-    async def _drop(self, key: str, upload: Any) -> None:
-        try:
-            async with self._here().slots:
-                await self.abort(upload)
-        except Exception as error:
-            why = self._meant(error).why
-            _log.warning(
-                "an upload to %s failed, and what it had sent could not be removed (%s); "
-                "kart-core storage sweep %s finds it",
-                key,
-                why,
-                self.url,
-            )
 
     # --- the bridge to fsspec's loop ------------------------------------------------------
 
@@ -531,15 +489,6 @@ class ObjectStore(ConditionalStore):
                 if session.client is None:
                     session.client = await self.connect()
 
-    def _meant(self, error: Exception) -> Fault:
-        if isinstance(error, _Refused):
-            return error.fault
-        if isinstance(error, _Cut):
-            return Fault("passing", str(error), "check the network")
-        if isinstance(error, asyncio.TimeoutError):
-            return Fault("passing", "no answer in time", "check the endpoint and the network")
-        return self.fault(error)
-
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on fsspec's loop, which has a thread of its own: the caller may have a running loop too."""
         ended = threading.Event()
@@ -554,7 +503,7 @@ class ObjectStore(ConditionalStore):
         future = asyncio.run_coroutine_threadsafe(whole(), loop)
         try:
             return future.result()
-        except _Refused as refused:
+        except Refused as refused:
             fault = refused.fault
         except BaseException:  # an interruption: an upload is given a moment to remove what it has sent
             if future.cancel():
@@ -571,7 +520,3 @@ def _new_file(size: int) -> BinaryIO:
     if size <= _IN_MEMORY:
         return io.BytesIO()
     return cast("BinaryIO", tempfile.TemporaryFile(prefix=".kart-", suffix=".tmp"))
-
-
-def _note() -> str:
-    return os.urandom(12).hex()
