@@ -69,7 +69,7 @@ def test_tests_hold_also_where_tasks_run_in_other_processes(file: str, workers: 
         start_new_session=True,
     )
     try:
-        out, _ = tests.communicate(timeout=600)
+        out, _ = tests.communicate(timeout=1200)
     except BaseException:
         os.killpg(tests.pid, signal.SIGKILL)
         tests.wait()
