@@ -589,7 +589,7 @@ def test_of_two_tasks_that_could_run_the_one_of_higher_priority_runs_first() -> 
         if event.kind == "task_started":
             started.append(event.unique_id)
 
-    execute(Mixed(tasks=(Leaf(i=1), Urgent(i=2), Leaf(i=3))), listen=[listen])
+    execute(Mixed(tasks=(Leaf(i=1), Urgent(i=2), Leaf(i=3))), listen=[listen], workers=1)
     assert started == [task.unique_id for task in (Urgent(i=2), Leaf(i=1), Leaf(i=3))]
 
 

@@ -34,10 +34,8 @@ pytestmark = pytest.mark.usefixtures("project")
 
 HERE = Path(__file__)
 AS_THEY_ARE = ["test_graph.py", "test_failure.py", "test_rerun.py", "test_seeding.py", "test_dynamic.py"]
-WORKERS = [2, 4]
+SLOW = pytest.mark.skipif("KART_SLOW_TESTS" not in os.environ, reason="takes minutes; KART_SLOW_TESTS=1 runs it")
 KART = os.path.dirname(kart.__file__) + os.sep
-
-each_number_of_workers = pytest.mark.parametrize("workers", WORKERS)
 
 
 # --- tests that say nothing of where their tasks run
@@ -53,7 +51,7 @@ def test_tasks_run_where_the_environment_says() -> None:
 
 
 @pytest.mark.parametrize("file", AS_THEY_ARE)
-@each_number_of_workers
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=SLOW)])
 def test_tests_hold_also_where_tasks_run_in_other_processes(file: str, workers: int, tmp_path: Path) -> None:
     sure = f"{HERE}::{test_tasks_run_where_the_environment_says.__name__}"
     options = ["-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}"]
@@ -71,7 +69,7 @@ def test_tests_hold_also_where_tasks_run_in_other_processes(file: str, workers: 
         start_new_session=True,
     )
     try:
-        out, _ = tests.communicate(timeout=600)
+        out, _ = tests.communicate(timeout=1200)
     except BaseException:
         os.killpg(tests.pid, signal.SIGKILL)
         tests.wait()
@@ -376,7 +374,7 @@ def told(error: BaseException, where: str) -> Any:
     )
 
 
-@each_number_of_workers
+@pytest.mark.parametrize("workers", [2, 4])
 def test_everything_becomes_the_same(workers: int, tmp_path: Path) -> None:
     inline = became(tmp_path / "inline", executor="inline")
     processes = became(tmp_path / "processes", executor="processes", workers=workers)
