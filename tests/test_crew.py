@@ -58,6 +58,11 @@ class SleepsAfterAsking(kart.TaskOnKart[int], timeout=1.0):
         return 1
 
 
+class Patient(kart.TaskOnKart[int], timeout=1e9):
+    def run(self) -> int:
+        return 1
+
+
 class PrintsForever(kart.TaskOnKart[int], timeout=1.0):
     def run(self) -> int:
         while True:
@@ -145,6 +150,10 @@ def test_a_task_may_ask_for_what_its_own_worker_was_to_run_next(project: Any, pi
 def test_a_task_that_asked_for_others_is_still_stopped_at_its_timeout(project: Any, pipe: Any, workers: int) -> None:
     done = _run(project, f"    kart.build(SleepsAfterAsking(), workers={workers})\n")
     assert "took longer than its timeout of 1 s" in done.stderr
+
+
+def test_a_timeout_may_be_longer_than_the_system_can_wait(pipe: Any) -> None:
+    assert kart.build(pipe.Patient(), workers=2) == 1
 
 
 def test_a_task_that_never_ceases_to_print_is_stopped_at_its_timeout(project: Any, pipe: Any) -> None:

@@ -17,6 +17,7 @@ from kart_core.declaration import shape_of
 from kart_core.errors import CorruptResultError, KartError, PluginError
 from kart_core.execution import forwarding
 from kart_core.execution.parcel import Sender
+from kart_core.execution.scheduler import LONGEST_PAUSE
 from kart_core.execution.travelling import pack, unpack
 from kart_core.records import fetch
 
@@ -220,7 +221,7 @@ class ProcessCrew:
         if limits:
             soonest = max(min(limits) - time.monotonic(), 0.0)
             timeout = soonest if timeout is None else min(timeout, soonest)
-        for key, _ in self._selector.select(timeout):
+        for key, _ in self._selector.select(None if timeout is None else min(timeout, LONGEST_PAUSE)):
             if key.data is not None:
                 self._hear(key.data, scheduler)
         if self._interruption.count:

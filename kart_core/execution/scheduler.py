@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("kart_core.build")
 
+LONGEST_PAUSE: Final = 3600.0
+"""Seconds after which who waits looks up; the system has a limit for how long it can be asked to wait."""
+
 _ROUNDING: Final = 1e-9  # what is left of a resource after tenths were taken and given back may be a little less
 
 
@@ -318,7 +321,7 @@ class Scheduler:
             self._push(heapq.heappop(self._delayed)[2])
 
     def _pause(self) -> float | None:
-        return max(self._delayed[0][0] - time.monotonic(), 0.0) if self._delayed else None
+        return min(max(self._delayed[0][0] - time.monotonic(), 0.0), LONGEST_PAUSE) if self._delayed else None
 
     # --- tasks that running tasks ask for ---------------------------------------------
 
