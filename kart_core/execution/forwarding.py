@@ -126,7 +126,10 @@ class Printed(io.TextIOBase):
     def write(self, text: str) -> int:
         """Takes text."""
         if self._ended:
-            return self._beneath.write(text)
+            self._beneath.write(text)
+            if "\n" in text:
+                self._beneath.flush()  # pools end their processes without asking
+            return len(text)
         self._text += text
         end = self._text.rfind("\n") + 1
         if end:
