@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-plugins check format docs-examples bench clean
+.PHONY: help demo test test-core test-plugins check format docs-examples bench bench-parallel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ format: $(VENV)/dev ## rewrites the code in the house's style
 
 bench: $(VENV)/made ## kart beside its peers; writes docs/benchmarks.md (ten minutes)
 	@$(BIN)/python -m benchmarks
+
+bench-parallel: $(VENV)/made ## kart on two worker processes; writes the figures of docs/parallel.md (twenty minutes)
+	@$(BIN)/python -m benchmarks.parallel
 
 clean: ## removes the virtual environment and everything that was made
 	rm -rf $(VENV) $(PLUGINS:%=$(VENV)-%) benchmarks/.environments benchmarks/.work examples/resources .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

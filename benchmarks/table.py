@@ -46,7 +46,7 @@ STORED = (
 def _introduction(rounds: int, versions: Mapping[str, str]) -> str:
     return INTRODUCTION.format(
         rounds=rounds,
-        processor=_processor(),
+        processor=processor(),
         cores=os.cpu_count(),
         system=platform.system(),
         python=platform.python_version(),
@@ -54,7 +54,8 @@ def _introduction(rounds: int, versions: Mapping[str, str]) -> str:
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
@@ -77,12 +78,12 @@ def _fan_out(figures: Figures, case: str, text: str) -> str:
     rows = [
         [
             name,
-            _number(figures.cpu(case, name), 1e-3, 1),
-            _number(figures.cpu(case, name), LEAVES * 1e-6, 1),
-            _number(divided(figures.cpu(case, name), plain), 1, 1),
-            _number(figures.import_cpu(case, name), 1e-3, 0),
-            _number(figures.process_cpu(case, name), 1e-3, 0),
-            _number(figures.process_wall(case, name), 1e-3, 0),
+            number(figures.cpu(case, name), 1e-3, 1),
+            number(figures.cpu(case, name), LEAVES * 1e-6, 1),
+            number(divided(figures.cpu(case, name), plain), 1, 1),
+            number(figures.import_cpu(case, name), 1e-3, 0),
+            number(figures.process_cpu(case, name), 1e-3, 0),
+            number(figures.process_wall(case, name), 1e-3, 0),
         ]
         for name in figures.names(case)
     ]
@@ -94,15 +95,15 @@ def _starting(figures: Figures) -> str:
     rows = [
         [
             f"{_import_statement(name)}, above the bare interpreter",
-            _number(figures.cpu("import", name), 1e-3, 1),
-            _number(figures.wall("import", name), 1e-3, 1),
+            number(figures.cpu("import", name), 1e-3, 1),
+            number(figures.wall("import", name), 1e-3, 1),
         ]
         for name in figures.names("import")
     ] + [
         [
             name,
-            _number(figures.process_cpu("command line", name), 1e-3, 1),
-            _number(figures.process_wall("command line", name), 1e-3, 1),
+            number(figures.process_cpu("command line", name), 1e-3, 1),
+            number(figures.process_wall("command line", name), 1e-3, 1),
         ]
         for name in figures.names("command line")
     ]
@@ -119,9 +120,9 @@ def _planning(figures: Figures) -> str:
     rows = [
         [
             name,
-            _number(figures.cpu("planning", name), 1, 2),
-            _number(figures.planning_each(count), 1e-6, 1),
-            _number(figures.of("planning", name, lambda cost: cost.memory), 2**20, 0),
+            number(figures.cpu("planning", name), 1, 2),
+            number(figures.planning_each(count), 1e-6, 1),
+            number(figures.of("planning", name, lambda cost: cost.memory), 2**20, 0),
         ]
         for count in PLANNED
         if (name := f"{count:,} tasks") in figures.names("planning")
@@ -137,9 +138,9 @@ def _arrays(figures: Figures) -> str:
     rows = [
         [
             f"{case}, {name}",
-            _number(figures.cpu(case, name), 1, 3),
-            _number(figures.wall(case, name), 1, 3),
-            _number(figures.array_peak(case, name), 1, 2),
+            number(figures.cpu(case, name), 1, 3),
+            number(figures.wall(case, name), 1, 3),
+            number(figures.array_peak(case, name), 1, 2),
         ]
         for case, name in figures.costs
         if case.startswith(".")
@@ -147,18 +148,20 @@ def _arrays(figures: Figures) -> str:
     return _section(f"An array of {MEGABYTES} MB", text, ["", "CPU s", "wall s", "peak, arrays"], rows)
 
 
-def _number(value: float | None, unit: float, digits: int) -> str:
+def number(value: float | None, unit: float, digits: int) -> str:
+    """A figure in a unit; nothing where it is not known."""
     return "" if value is None else f"{value / unit:.{digits}f}"
 
 
 def _section(title: str, text: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
-    lines = [f"## {title}", "", *([text, ""] if text else []), *_table(head, rows)]
+    lines = [f"## {title}", "", *([text, ""] if text else []), *table_lines(head, rows)]
     return "\n".join(lines)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table, line by line."""
     yield f"| {' | '.join(head)} |"
     yield f"| --- |{' --: |' * (len(head) - 1)}"
     for row in rows:

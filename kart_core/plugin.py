@@ -520,6 +520,24 @@ class Plugin:
             ...         return [Executor("here", open=lambda workers: InlineExecutor(), in_process=True)]
             >>> Here().kart_executors()[0].open(1).submit(sum, [1, 2]).result()
             3
+
+            Workers in other processes are started by a `WorkerPool`. This one adds a word to kart's own:
+
+            >>> from kart_core.builtin.processes import WorkerProcess, WorkerProcesses
+            >>> class ToldProcesses(WorkerProcesses):
+            ...     def start(self, entry: str) -> WorkerProcess:
+            ...         print("starts a worker that calls", entry)
+            ...         return super().start(entry)
+            >>> class Told(Plugin):
+            ...     @hookimpl
+            ...     def kart_executors(self) -> list[Executor]:
+            ...         return [Executor("told", open=lambda workers: ToldProcesses(), shared="machine")]
+            >>> pool = Told().kart_executors()[0].open(2)
+            >>> worker = pool.start("os:close")
+            starts a worker that calls os:close
+            >>> worker.ending()
+            'ended with exit status 0'
+            >>> pool.shutdown()
         """
         return ()
 

@@ -468,6 +468,16 @@ class TestLooking:
         assert "not checked" in found["Elsewhere", "x"]["note"]
         assert pipeline.kart("config").code == 0
 
+    def test_config_knows_the_sections_that_are_about_runs(self, project, monkeypatch):
+        project.write("kart.toml", "[run]\nworkers = 4\nexecuter = 'dask'\n[resources]\napi_key = 2\ngpu = 'two'\n")
+        monkeypatch.setenv("KART_WORKERS", "3")
+        found = {(row["section"], row["key"]): row for row in project.kart("config", "--json").data}
+        assert (found["run", "workers"]["value"], found["run", "workers"]["note"]) == ("3", "")
+        assert found["run", "workers"]["source"] == "environment KART_WORKERS"
+        assert "did you mean 'executor'?" in found["run", "executer"]["note"]
+        assert (found["resources", "api_key"]["value"], found["resources", "api_key"]["note"]) == ("2", "")
+        assert "it takes how much there is of 'gpu'" in found["resources", "gpu"]["note"]
+
     def test_config_shows_no_secret(self, project):
         project.write(
             "secretive.py",

@@ -59,6 +59,7 @@ class WorkerProcess:
                 start_new_session=True,
             )
         self._connection = Connection(here.detach())
+        self._ending: str | None = None
 
     @property
     def pid(self) -> int:
@@ -97,11 +98,15 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Ends the process and all that it started, at once."""
+        if self._ending is not None:
+            return  # its number may be another's by now
         with suppress(ProcessLookupError, PermissionError):  # of a group that is gone macOS says the latter
             os.killpg(self.pid, signal.SIGKILL)
 
     def ending(self) -> str:
         """How the process ended, for messages; one that closed its socket and lives on is killed."""
+        if self._ending is not None:
+            return self._ending
         try:
             status = self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -110,9 +115,9 @@ class WorkerProcess:
         # What it started, and left behind, ends too.
         self.kill()
         self._connection.close()
-        if status < 0:
-            return f"was killed by signal {-status} ({_named(-status)})"
-        return f"ended with exit status {status}"
+        killed = f"was killed by signal {-status} ({_named(-status)})"
+        self._ending = killed if status < 0 else f"ended with exit status {status}"
+        return self._ending
 
 
 class WorkerProcesses:

@@ -12,6 +12,7 @@ from kart_core.cli.options import parameters, written
 from kart_core.cli.roots import configured, required_class
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import ConfigError, PluginError
+from kart_core.execution import mode
 from kart_core.naming import qualified_name
 from kart_core.plugin import Secret
 from kart_core.report.say import say
@@ -67,6 +68,9 @@ def _rows(arguments: Arguments) -> Iterator[Row]:
         cls = by_section.get(section)
         known = {*SETTINGS, *parameters(cls)} if cls is not None else set[str]()
         if section.startswith("plugins.") or (cls in asked and key in known):
+            continue
+        if section in (mode.SECTION, mode.RESOURCES):
+            yield Row(section, key, _text(found.value), found.source, mode.fault_of(section, key, found))
             continue
         note = _NOT_IMPORTED if cls is None and section not in ("plugins", *config.SECTIONS) else ""
         if cls is not None and key not in known:

@@ -27,20 +27,32 @@ def levels() -> dict[str, int]:
     return {**named, "": logging.getLogger().level, "disabled": manager.disable}
 
 
-def forward(send: Send, levels: Mapping[str, int]) -> None:
+def forward(send: Send, levels: Mapping[str, int]) -> Callable[[], None]:
     """Sends all that this process, which is a worker, logs and prints.
 
     Args:
         send: takes a message.
         levels: those of the process that builds; what it would not show is not sent.
+
+    Returns:
+        What ends it, in a process that was forked: it writes where the worker's own streams lead.
     """
     given = dict(levels)
     logging.disable(given.pop("disabled", 0))
     for name, level in given.items():
         logging.getLogger(name or None).setLevel(level)
-    logging.getLogger().addHandler(_Forwarder(send))
-    sys.stdout = Printed("stdout", sys.stdout, send)
-    sys.stderr = Printed("stderr", sys.stderr, send)
+    forwarder = _Forwarder(send)
+    logging.getLogger().addHandler(forwarder)
+    out, errors = Printed("stdout", sys.stdout, send), Printed("stderr", sys.stderr, send)
+    sys.stdout, sys.stderr = out, errors
+
+    def end() -> None:
+        out.end()
+        errors.end()
+        logging.getLogger().removeHandler(forwarder)
+        logging.getLogger().addHandler(logging.StreamHandler(errors))
+
+    return end
 
 
 class _Forwarder(logging.Handler):
@@ -86,6 +98,12 @@ class Printed(io.TextIOBase):
         self._beneath = beneath
         self._send = send
         self._text = ""
+        self._ended = False
+
+    def end(self) -> None:
+        """From now on what is written goes to the stream beneath."""
+        self._text = ""
+        self._ended = True
 
     @property
     def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -107,6 +125,11 @@ class Printed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Takes text."""
+        if self._ended:
+            self._beneath.write(text)
+            if "\n" in text:
+                self._beneath.flush()  # pools end their processes without asking
+            return len(text)
         self._text += text
         end = self._text.rfind("\n") + 1
         if end:
@@ -116,6 +139,9 @@ class Printed(io.TextIOBase):
 
     def flush(self) -> None:
         """Sends what is there, be it no whole line."""
+        if self._ended:
+            self._beneath.flush()
+            return
         if self._text:
             text, self._text = self._text, ""
             self._send(("print", self._name, text))

@@ -53,6 +53,11 @@ class Interruption:
         """A descriptor that becomes readable when a signal has come; None where none is taken."""
         return None if self._pipe is None else self._pipe[0]
 
+    def heard(self) -> None:
+        """Makes the descriptor wait for the next signal; what has come stays counted."""
+        if self._pipe is not None:
+            os.read(self._pipe[0], 4096)
+
     def _take(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self.count += 1

@@ -23,6 +23,8 @@ SECTION: Final = "run"
 RESOURCES: Final = "resources"
 """The section that says how much there is of each resource."""
 
+_KEYS: Final = ("workers", "executor")
+
 
 @attrs.frozen
 class Mode:
@@ -99,19 +101,45 @@ class Mode:
 def _configured(executor: str | None, workers: int | None) -> tuple[str | None, int | None]:
     conf = config.current()
     for key, found in conf.section(SECTION).items():
-        if key not in ("workers", "executor"):
-            near = config.nearest(key, ("workers", "executor"))
-            hint = f"did you mean {near!r}?" if near else "there are workers and executor"
-            raise ConfigError(f"{found.source}: the section [{SECTION}] has no key {key!r}; {hint}")
+        if key not in _KEYS:
+            _check(key, found)
     if executor is None and workers is not None and workers <= 1:
         return "inline", workers  # whoever asks for one worker wants no other process
     if workers is None and (found := conf.find([SECTION], "workers")) is not None:
         workers = _count(found)
     if executor is None and (found := conf.find([SECTION], "executor")) is not None:
-        if not isinstance(found.value, str):
-            raise ConfigError(f"{found.source}: given {found.value!r}, but it takes the name of an executor")
+        _check("executor", found)
         executor = found.value
     return executor, workers
+
+
+def fault_of(section: str, key: str, found: Found) -> str:
+    """What is wrong with a value of the sections that are about runs; empty where nothing is.
+
+    Args:
+        section: `SECTION` or `RESOURCES`.
+        key: the key in it.
+        found: the value.
+    """
+    try:
+        if section == RESOURCES:
+            _amount(key, found)
+        else:
+            _check(key, found)
+    except ConfigError as error:
+        return str(error).removeprefix(f"{found.source}: ")
+    return ""
+
+
+def _check(key: str, found: Found) -> None:
+    if key not in _KEYS:
+        near = config.nearest(key, _KEYS)
+        hint = f"did you mean {near!r}?" if near else f"there are {' and '.join(_KEYS)}"
+        raise ConfigError(f"{found.source}: the section [{SECTION}] has no key {key!r}; {hint}")
+    if key == "workers":
+        _count(found)
+    elif not isinstance(found.value, str):
+        raise ConfigError(f"{found.source}: given {found.value!r}, but it takes the name of an executor")
 
 
 def check_workers(workers: Any) -> None:
@@ -135,16 +163,17 @@ def _count(found: Found) -> int:
 
 
 def _limits() -> Mapping[str, float]:
-    limits: dict[str, float] = {}
-    for name, found in config.current().section(RESOURCES).items():
-        try:
-            amount = float(found.value)
-        except (TypeError, ValueError):
-            amount = -1.0
-        if not 0 <= amount < float("inf") or isinstance(found.value, bool):
-            raise ConfigError(f"{found.source}: given {found.value!r}, but it takes how much there is of {name!r}")
-        limits[name] = amount
-    return limits
+    return {name: _amount(name, found) for name, found in config.current().section(RESOURCES).items()}
+
+
+def _amount(name: str, found: Found) -> float:
+    try:
+        amount = float(found.value)
+    except (TypeError, ValueError):
+        amount = -1.0
+    if not 0 <= amount < float("inf") or isinstance(found.value, bool):
+        raise ConfigError(f"{found.source}: given {found.value!r}, but it takes how much there is of {name!r}")
+    return amount
 
 
 def _cores() -> int:

@@ -18,6 +18,7 @@ from kart_core.declaration import shape_of
 from kart_core.errors import CorruptResultError, KartError, PluginError, StorageError
 from kart_core.execution import forwarding
 from kart_core.execution.parcel import Sender
+from kart_core.execution.scheduler import LONGEST_PAUSE
 from kart_core.execution.travelling import pack, unpack
 from kart_core.records import fetch
 
@@ -39,6 +40,7 @@ GRACE: Final = 1.0
 _LONGEST: Final = 256  # tasks in one batch
 _LAST_WORDS: Final = 0.5  # seconds for a worker to put away what it has staged
 _STARTS: Final = 2  # workers in a row that may fail before they have taken anything
+_HEARD: Final = 64  # messages of one worker, before others are heard and the time is minded
 
 
 class _Link:
@@ -52,6 +54,7 @@ class _Link:
         holds: the number of the task that waits for others, which it asked for.
         replies: what it is to be told, once there is room for it to go on.
         deadline: when the task that it runs is to be stopped, and which.
+        left: how many seconds the task has that waits for others, from when it goes on.
         heard: when it was last heard of.
         recalled: whether it was asked to give back what it has not begun.
     """
@@ -66,6 +69,7 @@ class _Link:
         self.holds: int | None = None
         self.replies: list[bytes] = []
         self.deadline: tuple[float, int] | None = None
+        self.left: float | None = None
         self.heard = time.monotonic()
         self.recalled = False
         self.gone = False
@@ -161,8 +165,10 @@ class ProcessCrew:
         for link in self._links:
             if link.replies and working < self._workers:
                 working += 1
-                link.holds = None
                 link.heard = time.monotonic()
+                if link.left is not None and link.holds is not None:
+                    link.deadline = (link.heard + link.left, link.holds)
+                link.holds = link.left = None
                 link.send(b"A" + link.replies.pop(0))
 
     def _started(self) -> _Link:
@@ -220,7 +226,7 @@ class ProcessCrew:
         if limits:
             soonest = max(min(limits) - time.monotonic(), 0.0)
             timeout = soonest if timeout is None else min(timeout, soonest)
-        for key, _ in self._selector.select(timeout):
+        for key, _ in self._selector.select(None if timeout is None else min(timeout, LONGEST_PAUSE)):
             if key.data is not None:
                 self._hear(key.data, scheduler)
         if self._interruption.count:
@@ -240,23 +246,25 @@ class ProcessCrew:
                 self._stop(link, scheduler)
                 continue
             if any(limit <= now for limit in self._limits(link)):
-                link.recalled = True
+                # Until it is done it gets nothing else, which it would only give back again.
+                link.recalled = link.alone = True
                 link.send(b"R")
                 if (first := next(iter(link.taken.values()), None)) is not None:
                     # It takes longer than was thought; what is like it goes alone from now on.
                     self._learn(type(first.task), now - link.heard)
 
     def _hear(self, link: _Link, scheduler: Scheduler) -> None:
-        try:
-            while True:
+        for _ in range(_HEARD):
+            try:
                 data = link.process.receive()
-                link.heard = time.monotonic()
-                for news in pickle.loads(data):
-                    self._take(link, news, scheduler)
-                if not link.process.has_message():
-                    return
-        except (EOFError, OSError):
-            self._lose(link, scheduler)
+            except (EOFError, OSError):
+                self._lose(link, scheduler)
+                return
+            link.heard = time.monotonic()
+            for news in pickle.loads(data):
+                self._take(link, news, scheduler)
+            if not link.process.has_message():
+                return
 
     def _take(self, link: _Link, news: tuple[Any, ...], scheduler: Scheduler) -> None:
         kind = news[0]
@@ -324,7 +332,11 @@ class ProcessCrew:
 
         node = link.taken[number]
         link.holds = number
-        link.deadline = None  # it waits for others, and its time is not running
+        if link.deadline is not None:
+            # It waits for others, and its time is not running.
+            link.left, link.deadline = max(link.deadline[0] - time.monotonic(), 0.0), None
+        if len(link.taken) > 1:
+            link.send(b"R")  # what it has not opened may be what it asks for
         try:
             tasks = pickle.loads(packed)
         except Exception as error:
@@ -355,22 +367,18 @@ class ProcessCrew:
             begun = number in self._begun
             self._settle(link, number)
             self._release(node, link)
-            if self._is_stored(node, number):
-                scheduler.finished(node, 0.0)
-            elif blamed and not begun:
+            stored = self._is_stored(node, number)
+            if blamed and not begun and not stored:
                 scheduler.returned(node)
-            else:
-                blamed = True
-                if not begun:
-                    scheduler.started(node)
-                scheduler.failed(
-                    node,
-                    time.monotonic() - link.heard,
-                    KartError(
-                        f"the worker process {link.process.pid} that ran {node.task!r} {ending}; a process that takes "
-                        "more memory than there is, is killed by the system: give fewer --workers, or retries=…"
-                    ),
-                )
+                continue
+            if not begun:
+                scheduler.started(node)
+            if stored:
+                scheduler.finished(node, 0.0)
+                continue
+            blamed = True
+            message = f"the worker process {link.process.pid} that ran {node.task!r} {ending}{_advice(ending)}"
+            scheduler.failed(node, time.monotonic() - link.heard, KartError(message))
 
     def _release(self, node: Node, link: _Link) -> None:
         """Gives back the lease that a worker held, which is known to have ended: nobody need wait for its expiry."""
@@ -431,7 +439,9 @@ class ProcessCrew:
         while patient() and any(link.working for link in self._links) and (left := end - time.monotonic()) > 0:
             for key, _ in self._selector.select(left):
                 link = key.data
-                if link is not None and link in self._links:
+                if link is None:
+                    self._interruption.heard()
+                elif link in self._links:
                     self._hear_out(link, scheduler)
 
     def _hear_out(self, link: _Link, scheduler: Scheduler) -> None:
@@ -460,3 +470,12 @@ class ProcessCrew:
         self._links.clear()
         self._pool.shutdown()
         self._selector.close()
+
+
+def _advice(ending: str) -> str:
+    if "SIGKILL" in ending:
+        return (
+            "; a process that takes more memory than there is, is killed by the system: give fewer --workers, or "
+            "retries=…"
+        )
+    return "; what it wrote above may say why"

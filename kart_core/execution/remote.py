@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,7 @@ from kart_core.execution.worker import Worker
 from kart_core.seeding import Generators
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
     from kart_core.config import Config
@@ -68,6 +69,7 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: of the socket that leads to the process that builds.
     """
+    os.set_inheritable(descriptor, False)  # a program that a task starts would keep it open after this process
     remote = Remote(Connection(descriptor))
     try:
         remote.serve()
@@ -91,12 +93,13 @@ class Remote:
         self._told = 0.0
         self._current = 0
         self._storing: set[Future[float]] = set()
+        self._forked = False
 
     def serve(self) -> None:
         """Takes the setup, and then parcels until the end."""
         setup: Setup = pickle.loads(self._connection.recv_bytes())
         threading.Thread(target=self._read, name="kart-read", daemon=True).start()
-        forwarding.forward(self._tell, setup.levels)
+        os.register_at_fork(after_in_child=partial(self._leave, forwarding.forward(self._tell, setup.levels)))
         with ExitStack() as stack:
             stack.enter_context(config.using(setup.config))
             try:
@@ -147,7 +150,8 @@ class Remote:
             raise
         except (Exception, SystemExit) as error:
             self._end_of_lines()
-            self._add(("failed", number, time.perf_counter() - clock, _packed(error)))
+            # At once: should the next task end this process, nobody else could tell.
+            self._add(("failed", number, time.perf_counter() - clock, _packed(error)), now=True)
             return
         self._end_of_lines()
         if isinstance(seconds, (int, float)):
@@ -171,6 +175,8 @@ class Remote:
     # --- what is told ---------------------------------------------------------------------
 
     def _add(self, news: tuple[Any, ...], now: bool = False) -> None:
+        if self._forked:
+            return
         with self._sending:
             self._news.append(news)
             if now or time.monotonic() - self._told > _NEWS:
@@ -189,6 +195,16 @@ class Remote:
             data, self._news = pickle.dumps(self._news, protocol=5), []
             self._told = time.monotonic()
             self._connection.send_bytes(data)
+
+    def _leave(self, print_and_log_here: Callable[[], None]) -> None:
+        """Called in a process that a task has forked.
+
+        The conversation is the worker's alone; and it would not be missed when it ends while a child of it holds the
+        socket open.
+        """
+        self._forked = True
+        self._connection.close()
+        print_and_log_here()
 
     def _end_of_lines(self) -> None:
         sys.stdout.flush()
@@ -236,7 +252,8 @@ class Remote:
                 back = [*(order.number for order in self._orders), *(self._unopened - self._dropped)]
                 self._orders.clear()
                 self._dropped |= self._unopened
-            self._add(("returned", back), now=True)
+            # Not here: who only reads must not wait for room to write, or both sides may wait for each other.
+            threading.Thread(target=self._add, args=(("returned", back), True), name="kart-return", daemon=True).start()
         elif kind == b"A":
             self._replies.put(_unpacked(content) if content else None)
         elif kind == b"E":

@@ -24,10 +24,17 @@ if TYPE_CHECKING:
 
     AnyTask = TaskOnKart[Any]
 
+    _Needs = tuple[tuple[str, float], ...]
+    """What a task takes of resources."""
+
 
 _log = logging.getLogger("kart_core.build")
 
 _MOMENT: Final = 0.05  # seconds until a lease is tried again that went while it was looked at
+LONGEST_PAUSE: Final = 3600.0
+"""Seconds after which who waits looks up; the system has a limit for how long it can be asked to wait."""
+
+_ROUNDING: Final = 1e-9  # what is left of a resource after tenths were taken and given back may be a little less
 
 
 class Listener:
@@ -82,9 +89,12 @@ class Scheduler:
         self._free = dict(limits)
         self._plan_more = plan_more
         self._numbers = 0
-        self._ready: list[tuple[int, int, int, Node]] = []
+        self._ready: dict[_Needs, list[tuple[int, int, int, Node]]] = {}
+        self._next: Node | None = None
         self._delayed: list[tuple[float, int, Node]] = []
-        self._parked: list[tuple[int, int, int, Node]] = []  # what waits for a resource
+        self._lent: set[Node] = set()  # who has lent its resources to those for which it waits
+        self._going_on: list[tuple[_Ask, BaseException | None]] = []  # who waits to get them back
+        self._urgency: dict[Node, int] = {}  # of what was asked for: as that of who asked
         self._tries: dict[Node, int] = {}
         self._watches: dict[Node, Watch] = {}
         self._expired: dict[Node, Seen] = {}
@@ -101,7 +111,7 @@ class Scheduler:
         """Runs until nothing more can."""
         crew = self._crew
         try:
-            while self._ready or self._delayed or crew.busy:
+            while any(self._ready.values()) or self._delayed or crew.busy:
                 crew.fill(self)
                 crew.wait(self, self._pause())
         except BaseException:
@@ -120,7 +130,7 @@ class Scheduler:
     @property
     def ready(self) -> int:
         """How many tasks could run now, as far as resources allow."""
-        return len(self._ready)
+        return sum(len(heap) for needs, heap in self._ready.items() if self._fits(needs))
 
     def next_number(self) -> int:
         """The number of the next attempt of this run."""
@@ -131,19 +141,20 @@ class Scheduler:
         """The task that is next, or None where none can run now."""
         if self._delayed:
             self._wake()
-        while self._ready:
-            node = self._ready[0][3]
-            needed = shape_of(type(node.task)).policy.resources
-            if not needed or all(self._free.setdefault(name, 1) >= amount for name, amount in needed.items()):
-                return node
-            self._parked.append(heapq.heappop(self._ready))
-        return None
+        first = None
+        for needs, heap in self._ready.items():
+            if heap and (first is None or heap[0] < first) and self._fits(needs):
+                first = heap[0]
+        self._next = None if first is None else first[3]
+        return self._next
 
     def take(self) -> Node:
         """Takes the task that `peek` gave; its resources are its own until it is told what became of it."""
-        node = heapq.heappop(self._ready)[3]
-        for name, amount in shape_of(type(node.task)).policy.resources.items():
-            self._free[name] -= amount
+        node, self._next = self._next, None
+        assert node is not None
+        needs = _needs(node)
+        heapq.heappop(self._ready[needs])
+        self._use(needs)
         return node
 
     def expired(self, node: Node) -> Seen | None:
@@ -250,6 +261,12 @@ class Scheduler:
             return
         ask = _Ask(asker, plan, {node for node in plan.roots if node.waiting >= 0 and node.action != "reuse"}, reply)
         self._asks.append(ask)
+        # Those for which it waits may need what it has. It has that again before it goes on.
+        self._lent.add(asker)
+        self._free_again(_needs(asker))
+        urgency = self._urgency_of(asker)
+        for node in plan.in_order:
+            self._urgency[node] = max(self._urgency_of(node), urgency)
         for node in plan.roots:
             # Before what would begin anew, so that few tasks wait half done.
             node.depth = max(node.depth, asker.depth + 1)
@@ -282,8 +299,8 @@ class Scheduler:
 
     def _push(self, node: Node) -> None:
         if node.action == "run":
-            priority = shape_of(type(node.task)).policy.priority
-            heapq.heappush(self._ready, (-priority, -node.depth, node.order, node))
+            heap = self._ready.setdefault(_needs(node), [])
+            heapq.heappush(heap, (-self._urgency_of(node), -node.depth, node.order, node))
         elif node.action == "missing":
             self._fail(node, 0.0, MissingDataError(missing_sentence(node.task)))
         else:
@@ -313,14 +330,42 @@ class Scheduler:
         if self._asks:
             self._answer(None)
 
+    def _urgency_of(self, node: Node) -> int:
+        priority = shape_of(type(node.task)).policy.priority
+        return max(priority, self._urgency.get(node, priority)) if self._urgency else priority
+
+    def _fits(self, needs: _Needs) -> bool:
+        return all(self._free.setdefault(name, 1.0) - amount > -_ROUNDING for name, amount in needs)
+
+    def _use(self, needs: _Needs) -> None:
+        for name, amount in needs:
+            self._free[name] -= amount
+
+    def _free_again(self, needs: _Needs) -> None:
+        for name, amount in needs:
+            self._free[name] += amount
+
     def _give_back(self, node: Node) -> None:
-        needed = shape_of(type(node.task)).policy.resources
-        if needed:
-            for name, amount in needed.items():
-                self._free[name] += amount
-            for entry in self._parked:
-                heapq.heappush(self._ready, entry)
-            self._parked.clear()
+        if node in self._lent:  # its worker has ended while it waited for others
+            self._lent.remove(node)
+            self._asks = [ask for ask in self._asks if ask.asker is not node]
+            self._going_on = [entry for entry in self._going_on if entry[0].asker is not node]
+        else:
+            self._free_again(_needs(node))
+        if self._going_on:
+            self._let_go_on()
+
+    def _let_go_on(self) -> None:
+        """Replies to those who asked and whose own resources are free again."""
+        waiting, self._going_on = self._going_on, []
+        for ask, error in waiting:
+            needs = _needs(ask.asker)
+            if self._fits(needs):
+                self._use(needs)
+                self._lent.remove(ask.asker)
+                ask.reply(error)
+            else:
+                self._going_on.append((ask, error))
 
     def _wake(self) -> None:
         now = time.monotonic()
@@ -337,7 +382,7 @@ class Scheduler:
             self._push(node)
 
     def _pause(self) -> float | None:
-        return max(self._delayed[0][0] - time.monotonic(), 0.0) if self._delayed else None
+        return min(max(self._delayed[0][0] - time.monotonic(), 0.0), LONGEST_PAUSE) if self._delayed else None
 
     # --- tasks that running tasks ask for ---------------------------------------------
 
@@ -391,14 +436,14 @@ class Scheduler:
                 continue
             self._asks.remove(ask)
             below = [node for node in ask.plan.nodes if node in self._failures]
-            if not ask.waiting and not below:
-                ask.reply(None)
-                continue
-            blocked = sum(node.waiting > 0 and node.action == "run" for node in ask.plan.nodes)
-            failures = {node.task: self._failures[node] for node in below}
-            error = error_of(failures, blocked)
-            error.__cause__ = next(iter(failures.values()), None)
-            ask.reply(error)
+            error = None
+            if ask.waiting or below:
+                blocked = sum(node.waiting > 0 and node.action == "run" for node in ask.plan.nodes)
+                failures = {node.task: self._failures[node] for node in below}
+                error = error_of(failures, blocked)
+                error.__cause__ = next(iter(failures.values()), None)
+            self._going_on.append((ask, error))
+        self._let_go_on()
 
     def _stuck(self, ask: _Ask) -> bool:
         """Whether nothing of what an asker waits for can still run."""
@@ -420,3 +465,8 @@ class _Ask:
         self.plan = plan
         self.waiting = waiting
         self.reply = reply
+
+
+def _needs(node: Node) -> _Needs:
+    resources = shape_of(type(node.task)).policy.resources
+    return tuple(sorted(resources.items())) if resources else ()
