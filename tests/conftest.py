@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from kart_core import config
+from kart_core import config, workspace
 from kart_core.cli import main
 from tests.traces import IN_PROCESSES
 
@@ -24,12 +25,17 @@ _EXECUTION = ("KART_EXECUTOR", "KART_WORKERS")
 """With these set, tests that do not say where their tasks run are run elsewhere: see `test_parallel_as_inline`."""
 
 
+STORE_AT = os.environ.get("CORE_TESTS_STORE_AT")
+"""A URL below which the tests store, where that is not on this machine: the tests of plugins give a bucket's."""
+
+
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Passes over what is about one process where tasks run in others."""
-    for item in items if IN_PROCESSES else ():
-        marker = item.get_closest_marker("inline")
-        if marker is not None:
-            item.add_marker(pytest.mark.skip(reason=f"inline only: {marker.kwargs['reason']}"))
+    """Passes over what is about one process where tasks run in others, and over local files where storage is remote."""
+    for item in items:
+        for name, given in (("inline", IN_PROCESSES), ("local", STORE_AT)):
+            marker = item.get_closest_marker(name)
+            if given and marker is not None:
+                item.add_marker(pytest.mark.skip(reason=f"{name} only: {marker.kwargs['reason']}"))
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +149,81 @@ class Project:
         return sorted(str(path) for path in found if ".kart" not in path.parts)
 
 
+class Files:
+    """The files of a workspace, seen through its store, wherever it is.
+
+    Attributes:
+        url: the workspace, as `workspace_directory` takes it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @property
+    def _store(self) -> Any:
+        return workspace.open_workspace(self.url).store
+
+    def beside(self, name: str) -> Files:
+        """Another workspace next to this one."""
+        return Files(f"{self.url.rpartition('/')[0]}/{name}")
+
+    def files(self, below: str = "") -> list[str]:
+        """The paths of all files in a folder, kart's own among them; on this machine also what no store shows."""
+        if "://" in self.url:
+            return sorted(path for path, _ in self._store.list(below))
+        root = Path(self.url)
+        return sorted(path.relative_to(root).as_posix() for path in (root / below).rglob("*") if path.is_file())
+
+    def results(self) -> list[str]:
+        """The paths of all files but kart's own."""
+        return [path for path in self.files() if not path.startswith(".kart/")]
+
+    def records(self) -> list[str]:
+        """The paths of all records."""
+        return self.files(".kart/records")
+
+    def record_of(self, task: Any) -> str:
+        """The path of the task's one record."""
+        [path] = [path for path in self.records() if path.endswith(f"/{task.unique_id}.json")]
+        return path
+
+    def exists(self, path: str) -> bool:
+        return self._store.stat(path) is not None
+
+    def size(self, path: str) -> int:
+        return self._store.stat(path).size
+
+    def is_there(self) -> bool:
+        """Whether anything was made, be it a folder."""
+        return os.path.exists(self.url) or bool(self.files())
+
+    def read(self, path: str) -> bytes:
+        return self._store.read(path)
+
+    def write(self, path: str, content: bytes | str) -> None:
+        """Writes a file as somebody else than kart would."""
+        self._store.put(path, content.encode() if isinstance(content, str) else content)
+
+    def remove(self, path: str) -> None:
+        assert self._store.remove(path), f"there was no {path}"
+
+    def snapshot(self) -> dict[str, tuple[bytes, Any]]:
+        """Every file, with what shows whether it was written again."""
+        return {path: (self.read(path), self._store.stat(path)) for path in self.files()}
+
+
+_sessions: list[Any] = []
+
+
+def _share_connection(url: str) -> None:
+    """Lets a workspace of a test use the connection of the first one: to make one takes longer than most tests."""
+    store: Any = workspace.open_workspace(url).store
+    if not _sessions:
+        store.stat("a")  # connects
+        _sessions.append(store._session)
+    store._session = _sessions[0]
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Project]:
     """An empty project, which is the working directory; what its modules leave in memory goes afterwards."""
@@ -151,15 +232,29 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     for name in [name for name in os.environ if name.startswith("KART_") and name not in _EXECUTION]:
         monkeypatch.delenv(name)
+    if STORE_AT:
+        monkeypatch.setenv("KART_WORKSPACE_DIRECTORY", f"{STORE_AT}/{uuid.uuid4().hex}/resources")
+        _share_connection(os.environ["KART_WORKSPACE_DIRECTORY"])
     modules = set(sys.modules)
     config.load_default()
     yield Project(tmp_path, capsys)
-    for name in set(sys.modules) - modules:
-        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
-    gc.collect()
+    own = [
+        name
+        for name in set(sys.modules) - modules
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path))
+    ]
+    for name in own:
+        del sys.modules[name]
+    if own:
+        gc.collect()
     monkeypatch.undo()
     config.load_default()
+
+
+@pytest.fixture(name="workspace")
+def _workspace(project: Project) -> Files:
+    """Where the project stores."""
+    return Files(os.environ.get("KART_WORKSPACE_DIRECTORY", str(project.folder / "resources")))
 
 
 @pytest.fixture

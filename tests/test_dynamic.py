@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import kart_core as kart
 from kart_core.building import execute
 from tests.traces import note, noted
+
+if TYPE_CHECKING:
+    from tests.conftest import Files
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -168,10 +170,11 @@ def test_what_was_dumped_and_noted_before_is_kept() -> None:
     assert DumpsFirst().task_log == {"before": 1, "after": 1}
 
 
-def test_settings_of_the_run_hold_for_what_is_yielded() -> None:
-    kart.build(Asks(kind="a list"), workspace_directory="elsewhere")
-    assert len(list(Path("elsewhere").rglob("*.pkl"))) == 3
-    assert not Path("resources").exists()
+def test_settings_of_the_run_hold_for_what_is_yielded(workspace: Files) -> None:
+    elsewhere = workspace.beside("elsewhere")
+    kart.build(Asks(kind="a list"), workspace_directory=elsewhere.url)
+    assert len(elsewhere.results()) == 3
+    assert not workspace.is_there()
 
 
 def test_a_rerun_of_the_root_reruns_nothing_of_what_it_yields() -> None:
@@ -206,7 +209,7 @@ def test_a_failure_of_what_is_yielded_fails_the_task_and_is_named_with_its_excep
     assert not Asks(kind="a failing task").complete()
 
 
-def test_missing_data_of_what_is_yielded_is_exit_code_20() -> None:
+def test_missing_data_of_what_is_yielded_is_exit_code_20(workspace: Files) -> None:
     class Data(kart.ExternalTask[str]):
         def output(self) -> kart.Target:
             return self.make_target("data.txt", use_unique_id=False)
@@ -216,8 +219,7 @@ def test_missing_data_of_what_is_yielded_is_exit_code_20() -> None:
             return (yield Data())
 
     assert execute(AsksForData()).exit_code == 20
-    Path("resources").mkdir(exist_ok=True)
-    Path("resources/data.txt").write_text("data")
+    workspace.write("data.txt", "data")
     assert kart.build(AsksForData()) == "data"
 
 
@@ -287,7 +289,7 @@ def test_a_build_inside_of_a_run_is_a_build_like_any_other() -> None:
     assert kart.build(Builds(), rerun=True) == [value, first, second]
 
 
-def test_a_failure_after_a_yield_leaves_nothing_of_the_task() -> None:
+def test_a_failure_after_a_yield_leaves_nothing_of_the_task(workspace: Files) -> None:
     class Late(kart.TaskOnKart[int]):
         def run(self) -> Any:
             self.dump(b"a" * (3 << 20))  # type: ignore[arg-type]
@@ -297,8 +299,7 @@ def test_a_failure_after_a_yield_leaves_nothing_of_the_task() -> None:
     with pytest.raises(kart.BuildError, match="late"):
         kart.build(Late())
     assert not Late().complete()
-    assert [path.name.split("_")[0] for path in Path("resources").rglob("*.pkl")] == ["Leaf"]
-    assert list(Path("resources").rglob(".*.tmp")) == []
+    assert [path.rpartition("/")[2].split("_")[0] for path in workspace.results()] == ["Leaf"]
 
 
 def test_a_set_of_tasks_that_is_yielded_comes_back_as_a_list_of_values() -> None:

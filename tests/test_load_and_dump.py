@@ -20,6 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import kart_core as kart
+from tests.conftest import Files
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -260,14 +261,14 @@ def test_what_a_dumped_generator_raises_is_the_failure_of_the_task() -> None:
 # --- dump
 
 
-def test_of_two_dumps_to_one_output_the_last_counts() -> None:
+def test_of_two_dumps_to_one_output_the_last_counts(workspace: Files) -> None:
     class Again(kart.TaskOnKart[bytes]):
         def run(self) -> None:
             self.dump(b"a" * (2 * MEBIBYTE))
             self.dump(b"b" * (2 * MEBIBYTE))
 
     assert kart.build(Again()) == b"b" * (2 * MEBIBYTE)
-    assert len([path for path in Path("resources").rglob("*") if path.stat().st_size > MEBIBYTE]) == 1
+    assert [workspace.size(path) > MEBIBYTE for path in workspace.results()] == [True]
 
 
 def test_dump_is_for_the_task_that_runs() -> None:
@@ -353,9 +354,9 @@ def test_text_comes_back_as_it_went_in(suffix: str, text: str) -> None:
     assert stored(suffix, text) == text
 
 
-def test_text_is_stored_as_plain_utf_8() -> None:
+def test_text_is_stored_as_plain_utf_8(workspace: Files) -> None:
     stored("txt", "ø\r\n")
-    assert Path(Values(suffix="txt").output().url).read_bytes() == "ø\r\n".encode()
+    assert workspace.read(Values(suffix="txt").output().path) == "ø\r\n".encode()
 
 
 JSON = st.recursive(
@@ -419,6 +420,7 @@ def test_build_returns_the_same_for_a_task_that_ran_and_one_that_is_reused() -> 
 # --- files as others find them
 
 
+@pytest.mark.local(reason="only they have permissions")
 @pytest.mark.parametrize("size", [10, 3 * MEBIBYTE])
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
 def test_files_have_the_permissions_that_the_umask_says(size: int, mask: int, mode: int) -> None:
@@ -432,11 +434,13 @@ def test_files_have_the_permissions_that_the_umask_says(size: int, mask: int, mo
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}
 
 
-def test_a_result_is_named_for_people() -> None:
+def test_a_result_is_named_for_people(workspace: Files) -> None:
     kart.build(Number(i=1), Values(suffix="pkl"))
     module = Number.__module__.replace(".", "/")
-    assert Path(f"resources/{module}/Number_{Number(i=1).unique_id}.pkl").exists()
-    assert Path(f"resources/value_{Values(suffix='pkl').unique_id}.pkl").exists()
+    assert set(workspace.results()) == {
+        f"{module}/Number_{Number(i=1).unique_id}.pkl",
+        f"value_{Values(suffix='pkl').unique_id}.pkl",
+    }
 
 
 # --- a generator that is dumped
@@ -495,8 +499,9 @@ class InThreads(kart.TaskOnKart[int]):
             return sum(threads.map(self.load, self.parts)) + sum(map(sum, lists))
 
 
-def test_threads_of_a_run_load_from_where_the_build_stores() -> None:
+def test_threads_of_a_run_load_from_where_the_build_stores(workspace: Files) -> None:
     task = InThreads(parts=tuple(Number(i=i) for i in range(8)))
-    assert kart.build(task, workspace_directory="elsewhere") == 2 * sum(range(8))
-    assert not Path("resources").exists()
-    assert len(kart.record(task, "elsewhere").requirements) == 8
+    elsewhere = workspace.beside("elsewhere")
+    assert kart.build(task, workspace_directory=elsewhere.url) == 2 * sum(range(8))
+    assert not workspace.is_there()
+    assert len(kart.record(task, elsewhere.url).requirements) == 8

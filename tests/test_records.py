@@ -28,7 +28,7 @@ import xxhash
 import kart_core as kart
 from kart_core.building import execute
 from kart_core.plugin import Event
-from tests.conftest import Project
+from tests.conftest import Files, Project
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -82,32 +82,26 @@ class Alone(kart.TaskOnKart[list[str]]):
         return ["one", "two"]
 
 
-def record_file(task: kart.TaskOnKart[Any], below: str = "resources") -> Path:
-    return Path(
-        below, ".kart", "records", f"{type(task).__module__}.{type(task).__qualname__}", f"{task.unique_id}.json"
-    )
-
-
-def result_file(task: kart.TaskOnKart[Any]) -> Path:
+def result_path(task: kart.TaskOnKart[Any]) -> str:
     target = task.output()
     assert isinstance(target, kart.Target)
-    return Path(target.url)
+    return target.path
 
 
 # --- what a record says
 
 
-def test_a_record_says_how_a_result_came_to_be() -> None:
+def test_a_record_says_how_a_result_came_to_be(workspace: Files) -> None:
     task = Sum(numbers=(Number(i=1), Number(i=2)), scale=0.5, label="a", fix_random_seed_value=7)
     np.random.get_state()  # imports it: a method whose library is not imported is not called
     before = time.time()
     report = execute(task)
     record = kart.record(task)
     [output] = record.outputs
-    content = result_file(task).read_bytes()
+    content = workspace.read(result_path(task))
     assert (record.task, record.unique_id) == (f"{__name__}.Sum", task.unique_id)
     assert record.attempt.startswith(f"{report.run}-")
-    assert (output.path, output.size) == (str(result_file(task).relative_to(Path("resources").resolve())), len(content))
+    assert (output.path, output.size) == (result_path(task), len(content))
     assert (output.digest, output.serializer) == (xxhash.xxh3_128_hexdigest(content), "pkl/1")
     assert record.seed == {"value": 7, "methods": ["random.seed", "numpy.random.seed"]}
     assert (record.parameters["scale"], record.parameters["label"]) == (0.5, "a")
@@ -121,7 +115,7 @@ def test_a_record_says_how_a_result_came_to_be() -> None:
     assert abs(datetime.now(tz=timezone.utc) - record.finished).total_seconds() < 60
     assert record.host == platform.node()
     assert record.versions == {"python": platform.python_version(), "kart_core": kart.__version__}
-    assert record.plugins == {}
+    assert bool(record.plugins) is ("://" in workspace.url), "of plugins, those of other storage alone took part"
 
 
 def test_a_record_names_the_attempts_that_were_read() -> None:
@@ -153,13 +147,13 @@ def test_a_record_holds_the_seed_that_was_made_from_the_id() -> None:
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
-def test_a_record_is_small_strict_json() -> None:
+def test_a_record_is_small_strict_json(workspace: Files) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
     task = Sum(numbers=(Number(i=1),), scale=float("inf"), label='ø \udce9 \n "')
     kart.build(task)
-    text = record_file(task).read_bytes().decode()
+    text = workspace.read(workspace.record_of(task)).decode()
     json.loads(text, parse_constant=refuse)
     assert len(text) < 2000
     assert kart.record(task).parameters["label"] == 'ø \udce9 \n "'
@@ -191,14 +185,15 @@ def test_a_record_is_found_by_its_id_or_its_first_digits() -> None:
         kart.record("xyz")
 
 
-def test_the_results_of_a_class_are_listed_oldest_first() -> None:
+def test_the_results_of_a_class_are_listed_oldest_first(workspace: Files) -> None:
     assert kart.results(Number) == []
     for i in (3, 1, 2):
         kart.build(Number(i=i))
     assert [record.parameters["i"] for record in kart.results(Number)] == [3, 1, 2]
     assert kart.results(f"{__name__}.Number") == kart.results(Number)
-    kart.build(Number(i=9), workspace_directory="elsewhere")
-    assert [record.parameters["i"] for record in kart.results(Number, "elsewhere")] == [9]
+    elsewhere = workspace.beside("elsewhere").url
+    kart.build(Number(i=9), workspace_directory=elsewhere)
+    assert [record.parameters["i"] for record in kart.results(Number, elsewhere)] == [9]
 
 
 # --- task_log
@@ -238,17 +233,13 @@ def test_a_task_log_that_no_record_can_hold_fails_the_task_by_name() -> None:
 # --- looking changes nothing
 
 
-def snapshot(below: str = "resources") -> dict[str, tuple[bytes, int]]:
-    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in Path(below).rglob("*") if p.is_file()}
-
-
-def test_looking_never_changes_a_byte() -> None:
+def test_looking_never_changes_a_byte(workspace: Files) -> None:
     task = Sum(numbers=(Number(i=1), Number(i=2)))
     kart.plan(task)
     task.complete()
-    assert not Path("resources").exists()
+    assert not workspace.is_there()
     kart.build(task)
-    before = snapshot()
+    before = workspace.snapshot()
     again = Sum(numbers=(Number(i=1, rerun=True), Number(i=2)), rerun=True)
     for looked in (task, again):
         kart.plan(looked, rerun=True, rerun_from=["Number"], strict_check=True, modification_time_check=True)
@@ -257,35 +248,35 @@ def test_looking_never_changes_a_byte() -> None:
         kart.record(looked)
         kart.results(Sum)
         _ = looked.task_log, looked.output()
-    assert snapshot() == before
+    assert workspace.snapshot() == before
 
 
-def test_a_build_that_runs_nothing_changes_no_byte() -> None:
+def test_a_build_that_runs_nothing_changes_no_byte(workspace: Files) -> None:
     task = Sum(numbers=(Number(i=1), Number(i=2)))
     kart.build(task)
-    before = snapshot()
+    before = workspace.snapshot()
     kart.build(task)
-    assert snapshot() == before
+    assert workspace.snapshot() == before
 
 
-def test_the_layout_on_disk_is_the_one_that_is_written_down() -> None:
+def test_the_layout_on_disk_is_the_one_that_is_written_down(workspace: Files) -> None:
     report = execute(Number(i=1))
     module = __name__.replace(".", "/")
-    assert {str(p.relative_to("resources")) for p in Path("resources").rglob("*") if p.is_file()} == {
+    assert set(workspace.files()) == {
         f"{module}/Number_{Number(i=1).unique_id}.pkl",
         f".kart/records/{__name__}.Number/{Number(i=1).unique_id}.json",
         f".kart/runs/{report.run}.jsonl",
         ".kart/format",
     }
-    lines = [json.loads(line) for line in Path(f"resources/.kart/runs/{report.run}.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in workspace.read(f".kart/runs/{report.run}.jsonl").splitlines()]
     assert [line["kind"] for line in lines] == ["run_started", "task_finished", "run_finished"]
 
 
-def test_a_workspace_of_a_later_layout_is_not_written_to() -> None:
-    Path("resources/.kart").mkdir(parents=True)
-    Path("resources/.kart/format").write_text("2\n")
-    with pytest.raises(kart.BuildError, match=r"layout version '2'.*update"):
+def test_a_workspace_of_a_later_layout_is_not_written_to(workspace: Files) -> None:
+    workspace.write(".kart/format", "2\n")
+    with pytest.raises(kart.KartError, match=r"layout version '2'.*update") as error:
         kart.build(Number(i=1))
+    assert error.value.exit_code == 70
     assert not Number(i=1).complete()
 
 
@@ -314,38 +305,40 @@ def damaged(data: bytes) -> dict[str, bytes]:
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("suffix", ["pkl", "json", "txt", "bin", "npy", "npz"])
 @pytest.mark.parametrize("how", damaged(b"aa"))
-def test_a_damaged_result_is_an_error_that_names_it_and_never_a_wrong_value(suffix: str, how: str, large: bool) -> None:
+def test_a_damaged_result_is_an_error_that_names_it_and_never_a_wrong_value(
+    suffix: str, how: str, large: bool, workspace: Files
+) -> None:
     task = Stored(suffix=suffix, large=large)
     kart.build(task, return_value=False)
-    file = Path(task.output()[1].url)
-    file.write_bytes(damaged(file.read_bytes())[how])
+    path = task.output()[1].path
+    workspace.write(path, damaged(workspace.read(path))[how])
     for load in (lambda: kart.build(task), lambda: task.load(task)):
-        with pytest.raises(kart.CorruptResultError, match=file.name) as error:
+        with pytest.raises(kart.CorruptResultError, match=path) as error:
             load()
     assert error.value.exit_code == 70
 
 
-def test_two_results_that_were_exchanged_are_found() -> None:
+def test_two_results_that_were_exchanged_are_found(workspace: Files) -> None:
     task = Stored(suffix="txt")
     kart.build(task)
-    a, b = (Path(target.url) for target in task.output())
-    a.rename("kept")
-    b.rename(a)
-    Path("kept").rename(b)
-    with pytest.raises(kart.CorruptResultError, match=a.name):
+    a, b = (target.path for target in task.output())
+    contents = workspace.read(a), workspace.read(b)
+    workspace.write(b, contents[0])
+    workspace.write(a, contents[1])
+    with pytest.raises(kart.CorruptResultError, match=a):
         kart.build(task)
 
 
 @pytest.mark.parametrize("how", damaged(b"aa"))
-def test_damage_is_found_before_the_first_part_is_given(how: str) -> None:
+def test_damage_is_found_before_the_first_part_is_given(how: str, workspace: Files) -> None:
     kart.build(Alone())
-    file = result_file(Alone())
-    file.write_bytes(damaged(file.read_bytes())[how])
-    with pytest.raises(kart.CorruptResultError, match=file.name):
+    path = result_path(Alone())
+    workspace.write(path, damaged(workspace.read(path))[how])
+    with pytest.raises(kart.CorruptResultError, match=path):
         next(Number(i=1).load_generator(Alone()))
 
 
-def test_damage_is_found_however_a_result_is_loaded() -> None:
+def test_damage_is_found_however_a_result_is_loaded(workspace: Files) -> None:
     class Reads(kart.TaskOnKart[Any]):
         stored: Stored = Stored(suffix="txt")
         alone: Alone = Alone()
@@ -364,33 +357,33 @@ def test_damage_is_found_however_a_result_is_loaded() -> None:
     ]
     for load in loads:
         load()
-    Path(targets[1].url).write_text("xxx")
+    workspace.write(targets[1].path, "xxx")
     for load in loads:
         with pytest.raises(kart.CorruptResultError, match=r"b_"):
             load()
 
 
-def test_a_damaged_input_fails_the_task_that_reads_it() -> None:
+def test_a_damaged_input_fails_the_task_that_reads_it(workspace: Files) -> None:
     task = Sum(numbers=(Number(i=1), Number(i=2)))
     kart.build(*task.numbers)
-    result_file(Number(i=2)).write_bytes(b"damaged")
+    workspace.write(result_path(Number(i=2)), b"damaged")
     with pytest.raises(kart.BuildError) as error:
         kart.build(task)
     assert isinstance(error.value.failures[task], kart.CorruptResultError)
     assert not task.complete()
 
 
-def test_a_result_whose_damaged_file_is_deleted_runs_again() -> None:
+def test_a_result_whose_damaged_file_is_deleted_runs_again(workspace: Files) -> None:
     kart.build(Number(i=1))
-    result_file(Number(i=1)).write_bytes(b"damaged")
-    result_file(Number(i=1)).unlink()
+    workspace.write(result_path(Number(i=1)), b"damaged")
+    workspace.remove(result_path(Number(i=1)))
     assert kart.build(Number(i=1)) == 1
 
 
 @pytest.mark.parametrize("name", ["result", "record"])
-def test_a_result_of_which_a_file_is_gone_is_not_complete_and_runs_again(name: str) -> None:
+def test_a_result_of_which_a_file_is_gone_is_not_complete_and_runs_again(name: str, workspace: Files) -> None:
     kart.build(Number(i=1))
-    (result_file(Number(i=1)) if name == "result" else record_file(Number(i=1))).unlink()
+    workspace.remove(result_path(Number(i=1)) if name == "result" else workspace.record_of(Number(i=1)))
     assert not Number(i=1).complete()
     assert list(execute(Number(i=1)).ran) == [Number(i=1)]
     assert kart.build(Number(i=1)) == 1
@@ -413,23 +406,25 @@ RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("how", RECORDS)
-def test_a_damaged_record_is_an_error_that_names_it_and_what_to_do(how: str, project: Project) -> None:
+def test_a_damaged_record_is_an_error_that_names_it_and_what_to_do(
+    how: str, project: Project, workspace: Files
+) -> None:
     project.write("one.py", "import kart_core as kart\nclass One(kart.TaskOnKart[int]):\n    def run(self): return 1\n")
-    assert project.shell("run", "one:One").code == 0
-    [file] = Path("resources/.kart/records/one.One").iterdir()
-    made = RECORDS[how](json.loads(file.read_text()))
-    file.write_bytes(made if isinstance(made, bytes) else json.dumps(made).encode())
+    assert project.kart("run", "one:One").code == 0
+    [path] = workspace.records()
+    made = RECORDS[how](json.loads(workspace.read(path)))
+    workspace.write(path, made if isinstance(made, bytes) else json.dumps(made))
     os.utime("one.py", (1, 1))  # a record is read because it is asked for, not because the source is newer
     again = project.shell("run", "one:One")
     assert again.code == 70
-    assert file.name in again.err
+    assert path in again.err
     assert "delete it" in again.err
     assert "Traceback" not in again.err
-    file.unlink()
-    assert project.shell("run", "one:One").code == 0
+    workspace.remove(path)
+    assert project.kart("run", "one:One").code == 0
 
 
-def test_an_output_of_which_the_record_does_not_speak_is_not_taken_for_the_result() -> None:
+def test_an_output_of_which_the_record_does_not_speak_is_not_taken_for_the_result(workspace: Files) -> None:
     class Moved(kart.TaskOnKart[int]):
         place: str = kart.parameter(default="old.pkl", significant=False)
 
@@ -442,7 +437,7 @@ def test_an_output_of_which_the_record_does_not_speak_is_not_taken_for_the_resul
     kart.build(Moved())
     other = Moved(place="new.pkl")
     assert not other.complete()
-    result_file(other).write_bytes(b"by hand")
+    workspace.write(result_path(other), b"by hand")
     with pytest.raises(kart.KartError, match=r"new_"):
         kart.build(other)
 
@@ -519,6 +514,7 @@ def killing(project: Project) -> Project:
     return project
 
 
+@pytest.mark.local(reason="the kills are between the steps of the operating system")
 def test_a_first_run_killed_before_any_of_its_changes_leaves_all_or_nothing(killing: Project) -> None:
     states = []
     while killed(killing, len(states)):
@@ -534,6 +530,7 @@ def test_a_first_run_killed_before_any_of_its_changes_leaves_all_or_nothing(kill
     assert states == ["not complete"] * first + ["complete new"] * (len(states) - first)
 
 
+@pytest.mark.local(reason="the kills are between the steps of the operating system")
 def test_a_rerun_killed_before_any_of_its_changes_leaves_the_old_the_new_or_none(killing: Project) -> None:
     states: list[str] = []
     while True:
@@ -597,12 +594,12 @@ def test_a_task_killed_while_it_runs_is_not_complete_and_what_it_needed_is_kept(
     assert project.python("-c", "import slow; t = slow.Slow(); print(t.load(t))").out.strip() == "whole"
 
 
-def test_a_rerun_killed_while_it_runs_leaves_the_old_result(project: Project) -> None:
+def test_a_rerun_killed_while_it_runs_leaves_the_old_result(project: Project, workspace: Files) -> None:
     project.write("slow.py", SLOW)
     assert project.python("slow.py").code == 0
-    before = {path: path.read_bytes() for path in Path("resources").rglob("*_*.pkl")}
+    before = {path: workspace.read(path) for path in workspace.results()}
     kill_while_it_runs(project, RERUN="1")
-    assert {path: path.read_bytes() for path in Path("resources").rglob("*_*.pkl") if path.name[0] != "."} == before
+    assert {path: workspace.read(path) for path in workspace.results() if "/." not in path} == before
     assert project.python("-c", "import slow; t = slow.Slow(); print(t.complete(), t.load(t))").out.split() == [
         "True",
         "whole",
@@ -626,6 +623,7 @@ def test_a_build_killed_between_two_tasks_goes_on_after_those_that_are_done(proj
     assert Path("ran").read_text().split() == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.local(reason="the kills are between the steps of the operating system")
 def test_files_that_a_kill_left_are_no_results(killing: Project) -> None:
     left = 0
     while killed(killing, left):
@@ -659,15 +657,16 @@ if __name__ == "__main__":
 
 
 def test_a_reader_sees_the_old_result_or_the_new_one_or_none_and_never_a_mixture(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, workspace: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    times = 20 if "://" in workspace.url else 300
     project.write("renews.py", RENEWS)
     monkeypatch.syspath_prepend(project.folder)
     assert project.python("renews.py", "1").code == 0
     import renews  # type: ignore[import-not-found]
 
     task = renews.Pair()
-    process = subprocess.Popen([sys.executable, "renews.py", "300"])
+    process = subprocess.Popen([sys.executable, "renews.py", str(times)])
     seen, none = set(), 0
     try:
         while process.poll() is None:
@@ -682,13 +681,13 @@ def test_a_reader_sees_the_old_result_or_the_new_one_or_none_and_never_a_mixture
         process.kill()
         process.wait(60)
     assert process.returncode == 0
-    assert task.load(task)[0] == "299"
+    assert task.load(task)[0] == str(times - 1)
     assert len(seen) > 1
 
 
-def test_a_result_is_read_by_a_second_process_which_runs_nothing(pipeline: Project) -> None:
+def test_a_result_is_read_by_a_second_process_which_runs_nothing(pipeline: Project, workspace: Files) -> None:
     assert pipeline.python("pipeline.py", "Total", "--Numbers-n", "5").code == 0
-    before = snapshot()
+    before = workspace.snapshot()
     code = (
         "import pipeline, kart_core as kart\nfrom kart_core.building import execute\n"
         "task = pipeline.Total(numbers=pipeline.Numbers(n=5))\n"
@@ -698,7 +697,7 @@ def test_a_result_is_read_by_a_second_process_which_runs_nothing(pipeline: Proje
     assert done.code == 0, done.err
     total, numbers, ran, log = done.out.split()
     assert (total == numbers, ran, log) == (True, "0", "{}")
-    assert snapshot() == before
+    assert workspace.snapshot() == before
 
 
 def test_a_result_that_another_process_renewed_is_read_anew(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

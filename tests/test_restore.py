@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +14,7 @@ import attrs
 import pytest
 
 import kart_core as kart
-from tests.conftest import Project
+from tests.conftest import Files, Project
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -265,9 +264,8 @@ def test_settings_of_the_task_come_back() -> None:
     assert again.fix_random_seed_methods == ("random.seed", "numpy.random.seed")
 
 
-def test_external_data_and_files_come_back() -> None:
-    Path("resources").mkdir()
-    Path("resources/data.txt").write_text("data")
+def test_external_data_and_files_come_back(workspace: Files) -> None:
+    workspace.write("data.txt", "data")
     Path("file.txt").write_text("file")
     task = OfFile(file=kart.File("file.txt"), data=Data(name="data.txt"))
     again = restored(task)
@@ -278,21 +276,22 @@ def test_external_data_and_files_come_back() -> None:
 # --- from another workspace, in another process
 
 
-def test_a_task_comes_back_from_a_custom_workspace() -> None:
-    kart.build(Holder(one=Leaf(i=3)), workspace_directory="custom")
+def test_a_task_comes_back_from_a_custom_workspace(workspace: Files) -> None:
+    custom = workspace.beside("custom").url
+    kart.build(Holder(one=Leaf(i=3)), workspace_directory=custom)
     unique_id = Holder(one=Leaf(i=3)).unique_id
     with pytest.raises(kart.MissingDataError, match="resources"):
         Holder.restore(unique_id)
-    again = Holder.restore(unique_id, workspace_directory="custom")
-    assert again.workspace_directory == "custom"
-    assert again.one.workspace_directory == "custom"
+    again = Holder.restore(unique_id, workspace_directory=custom)
+    assert again.workspace_directory == custom
+    assert again.one.workspace_directory == custom
     assert again.complete()
     assert again.load(again.one) == 3
 
 
-def test_a_task_comes_back_from_the_workspace_of_its_class() -> None:
+def test_a_task_comes_back_from_the_workspace_of_its_class(workspace: Files) -> None:
     class Elsewhere(kart.TaskOnKart[int]):
-        workspace_directory: str = "elsewhere"
+        workspace_directory: str = workspace.beside("elsewhere").url
 
         def run(self) -> int:
             return 1
@@ -309,8 +308,8 @@ def test_a_task_comes_back_from_memory() -> None:
 
 def test_a_task_comes_back_in_another_process(pipeline: Project) -> None:
     assert pipeline.python("pipeline.py", "Total", "--Numbers-n", "5").code == 0
-    [path] = (pipeline.folder / "resources/.kart/records/pipeline.Total").iterdir()
-    code = f"import pipeline; task = pipeline.Total.restore({path.stem!r}); print(task.numbers.n, task.complete())"
+    [record] = kart.results("pipeline.Total")
+    code = f"import pipeline; t = pipeline.Total.restore({record.unique_id!r}); print(t.numbers.n, t.complete())"
     assert pipeline.python("-c", code).out.split() == ["5", "True"]
 
 
@@ -328,9 +327,9 @@ def test_an_id_of_another_class_is_not_found() -> None:
         Chain.restore(Leaf(i=1).unique_id)
 
 
-def test_a_private_parameter_is_in_no_record_and_is_named() -> None:
+def test_a_private_parameter_is_in_no_record_and_is_named(workspace: Files) -> None:
     kart.build(Private(n=1, hidden="open sesame"))
-    assert "open sesame" not in "".join(path.read_text() for path in Path("resources/.kart").rglob("*.json*"))
+    assert b"open sesame" not in b"".join(map(workspace.read, workspace.files(".kart")))
     with pytest.raises(kart.MissingDataError, match=r"Private\.hidden"):
         Private.restore(Private(n=1, hidden="open sesame").unique_id)
 
@@ -361,9 +360,9 @@ def test_an_insignificant_value_that_no_record_can_hold_comes_back_as_its_defaul
     assert "Loose.callback" in caplog.text
 
 
-def test_a_required_task_that_is_not_stored_any_more_is_named() -> None:
+def test_a_required_task_that_is_not_stored_any_more_is_named(workspace: Files) -> None:
     kart.build(Holder(one=Leaf(i=3)))
-    os.unlink(f"resources/.kart/records/{Leaf.__module__}.Leaf/{Leaf(i=3).unique_id}.json")
+    workspace.remove(workspace.record_of(Leaf(i=3)))
     with pytest.raises(kart.MissingDataError, match=Leaf(i=3).unique_id):
         Holder.restore(Holder(one=Leaf(i=3)).unique_id)
 
@@ -397,21 +396,21 @@ def test_a_required_class_that_is_gone_is_named(project: Project) -> None:
     assert "Gone" in again.err
 
 
-def test_a_damaged_record_is_an_error_that_names_it() -> None:
+def test_a_damaged_record_is_an_error_that_names_it(workspace: Files) -> None:
     kart.build(Leaf(i=3))
-    path = Path(f"resources/.kart/records/{Leaf.__module__}.Leaf/{Leaf(i=3).unique_id}.json")
-    found = json.loads(path.read_text())
+    path = workspace.record_of(Leaf(i=3))
+    found = json.loads(workspace.read(path))
     for damaged in ("{", "[]", "", json.dumps({**found, "parameters": [1]})):
-        path.write_text(damaged)
-        with pytest.raises(kart.CorruptResultError, match=path.name):
+        workspace.write(path, damaged)
+        with pytest.raises(kart.CorruptResultError, match=path):
             Leaf.restore(Leaf(i=3).unique_id)
 
 
-def test_a_parameter_that_does_not_fit_its_type_any_more_is_named() -> None:
+def test_a_parameter_that_does_not_fit_its_type_any_more_is_named(workspace: Files) -> None:
     kart.build(Leaf(i=3))
-    path = Path(f"resources/.kart/records/{Leaf.__module__}.Leaf/{Leaf(i=3).unique_id}.json")
-    found = json.loads(path.read_text())
-    path.write_text(json.dumps({**found, "parameters": {"i": "three"}}))
+    path = workspace.record_of(Leaf(i=3))
+    found = json.loads(workspace.read(path))
+    workspace.write(path, json.dumps({**found, "parameters": {"i": "three"}}))
     with pytest.raises(kart.MissingDataError, match=r"Leaf\.i"):
         Leaf.restore(Leaf(i=3).unique_id)
 
@@ -474,7 +473,9 @@ class Above(kart.TaskOnKart[int]):
         return self.bundle.level
 
 
-def test_the_record_of_a_task_above_a_diamond_of_bundles_grows_with_their_number_and_restores_it() -> None:
+def test_the_record_of_a_task_above_a_diamond_of_bundles_grows_with_their_number_and_restores_it(
+    workspace: Files,
+) -> None:
     def above(depth: int) -> Above:
         tasks: tuple[kart.TaskOnKart[Any], ...] = (Part(i=1), Part(i=2))
         for level in range(depth):
@@ -486,8 +487,7 @@ def test_the_record_of_a_task_above_a_diamond_of_bundles_grows_with_their_number
         task = above(depth)
         kart.build(task)
         assert Above.restore(task.unique_id) == task
-        record = next(Path("resources/.kart/records").glob(f"*.Above/{task.unique_id}.json"))
-        sizes.append(record.stat().st_size)
+        sizes.append(workspace.size(workspace.record_of(task)))
     assert sizes[1] < 3 * sizes[0]
 
 

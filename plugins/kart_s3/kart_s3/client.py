@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kart_core.builtin.log_redaction import LogRedaction
 
 if TYPE_CHECKING:
     from kart_s3.settings import S3Settings
 
-__all__ = ["MissingCredentials", "MissingVariable", "connect", "hidden"]
+__all__ = ["Connection", "MissingCredentials", "MissingVariable", "connect", "hidden"]
 
 _LIBRARIES = ("botocore", "aiobotocore", "s3fs", "fsspec", "aiohttp")
 
@@ -30,8 +30,17 @@ class MissingVariable(Exception):
     """An environment variable that the settings name is not set; its name."""
 
 
-async def connect(settings: S3Settings) -> tuple[Any, Any]:
-    """A filesystem of s3fs, and its client, which makes each request once.
+class Connection(NamedTuple):
+    """What a store has in one process."""
+
+    filesystem: Any
+    """Of s3fs: it closes the client when nobody holds it any more, so the client itself must not."""
+    client: Any
+    """Makes each request once."""
+
+
+async def connect(settings: S3Settings) -> Connection:
+    """A filesystem of s3fs, and its client.
 
     Args:
         settings: the plugin's settings.
@@ -74,7 +83,7 @@ async def connect(settings: S3Settings) -> tuple[Any, Any]:
     )
     client = await filesystem.set_session()
     _redaction.watch(_LIBRARIES)
-    return filesystem, client
+    return Connection(filesystem, client)
 
 
 def _moment(text: Any) -> Any:

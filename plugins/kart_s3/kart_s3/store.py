@@ -51,14 +51,16 @@ class S3Store(ObjectStore):
     def fault(self, error: Exception) -> Fault:
         return faults.fault_of(error, self._bucket, self._settings)
 
-    async def connect(self) -> Any:
-        filesystem, made = await client.connect(self._settings)
-        made.kart_filesystem = filesystem  # which closes the client when nobody needs it any more
-        return made
+    async def connect(self) -> client.Connection:
+        return await client.connect(self._settings)
+
+    @property
+    def _s3(self) -> Any:
+        return self.client.client
 
     async def head(self, key: str) -> Head | None:
         try:
-            answer = await self.client.head_object(Key=key, **self._common)
+            answer = await self._s3.head_object(Key=key, **self._common)
         except Exception as error:
             if self.fault(error).kind == "passing":
                 raise
@@ -71,7 +73,7 @@ class S3Store(ObjectStore):
         missing = self.fault(error).kind == "missing"
         if missing and self._bucket_is_there:
             return
-        await self.client.list_objects_v2(Prefix=self._root, MaxKeys=1, **self._common)
+        await self._s3.list_objects_v2(Prefix=self._root, MaxKeys=1, **self._common)
         if not missing:
             raise error
         self._bucket_is_there = True
@@ -80,7 +82,7 @@ class S3Store(ObjectStore):
         more: dict[str, Any] = {"Range": f"bytes={start}-"} if start else {}
         if mark is not None:
             more["IfMatch"] = f'"{mark}"'
-        answer = await self.client.get_object(Key=key, **more, **self._common)
+        answer = await self._s3.get_object(Key=key, **more, **self._common)
         found = _stat(answer)
         if start and (total := str(answer.get("ContentRange", "")).rpartition("/")[2]).isdigit():
             found = found._replace(size=int(total))
@@ -94,45 +96,45 @@ class S3Store(ObjectStore):
             more["IfMatch"] = f'"{condition.mark}"'
         if condition.note is not None:
             more["Metadata"] = {_NOTE: condition.note}
-        answer = await self.client.put_object(Key=key, Body=data, **more, **self._encryption, **self._common)
+        answer = await self._s3.put_object(Key=key, Body=data, **more, **self._encryption, **self._common)
         return _mark(answer)
 
     async def delete(self, key: str, mark: str | None) -> None:
         more = {} if mark is None else {"IfMatch": f'"{mark}"'}
-        await self.client.delete_object(Key=key, **more, **self._common)
+        await self._s3.delete_object(Key=key, **more, **self._common)
 
     async def page(self, prefix: str, start: str, token: str | None) -> Page:
         more: dict[str, Any] = {"ContinuationToken": token} if token is not None else {}
         if token is None and len(start) > len(prefix):
             more["StartAfter"] = start[:-1]  # it is exclusive; what begins as `start` does comes after this
-        answer = await self.client.list_objects_v2(Prefix=prefix, MaxKeys=self.page_size, **more, **self._common)
+        answer = await self._s3.list_objects_v2(Prefix=prefix, MaxKeys=self.page_size, **more, **self._common)
         self._bucket_is_there = True
         entries = [(found["Key"], _listed(found)) for found in answer.get("Contents", ())]
         return Page(entries, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None)
 
     async def begin(self, key: str, size: int, note: str) -> tuple[str, str]:
         del size
-        answer = await self.client.create_multipart_upload(
+        answer = await self._s3.create_multipart_upload(
             Key=key, Metadata={_NOTE: note}, **self._encryption, **self._common
         )
         return key, answer["UploadId"]
 
     async def part(self, upload: tuple[str, str], number: int, offset: int, data: bytes, last: bool) -> dict[str, Any]:
         del offset, last
-        answer = await self.client.upload_part(
+        answer = await self._s3.upload_part(
             Key=upload[0], UploadId=upload[1], PartNumber=number, Body=data, **self._common
         )
         sums = {name: value for name, value in answer.items() if name.startswith("Checksum") and name != "ChecksumType"}
         return {"PartNumber": number, "ETag": answer["ETag"], **sums}
 
     async def finish(self, upload: tuple[str, str], parts: Sequence[dict[str, Any]]) -> None:
-        await self.client.complete_multipart_upload(
+        await self._s3.complete_multipart_upload(
             Key=upload[0], UploadId=upload[1], MultipartUpload={"Parts": list(parts)}, **self._common
         )
 
     async def abort(self, upload: tuple[str, str]) -> None:
         try:
-            await self.client.abort_multipart_upload(Key=upload[0], UploadId=upload[1], **self._common)
+            await self._s3.abort_multipart_upload(Key=upload[0], UploadId=upload[1], **self._common)
         except Exception as error:
             if self.fault(error).kind != "missing":
                 raise
@@ -143,7 +145,7 @@ class S3Store(ObjectStore):
         more: dict[str, Any] = {}
         if token is not None:
             more["KeyMarker"], _, more["UploadIdMarker"] = token.partition("\0")
-        answer = await self.client.list_multipart_uploads(Prefix=prefix, **more, **self._common)
+        answer = await self._s3.list_multipart_uploads(Prefix=prefix, **more, **self._common)
         found = [
             (one["Key"], (one["Key"], one["UploadId"]), one["Initiated"].timestamp() if "Initiated" in one else None)
             for one in answer.get("Uploads", ())

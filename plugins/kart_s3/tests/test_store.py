@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from kart_s3 import S3, S3Settings
 from servers import Server
@@ -50,3 +53,12 @@ class TestOnMoto(_Contract):
     @pytest.fixture
     def server(self, moto: Server) -> Server:
         return moto
+
+
+def test_a_store_that_nobody_holds_any_more_gives_its_client_back(moto: Server, credentials: None) -> None:
+    store = open_store(moto, moto.new_url())
+    store.stat("a")
+    client = weakref.ref(store.client.client)  # type: ignore[attr-defined]
+    del store
+    gc.collect()
+    assert client() is None
