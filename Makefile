@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-plugins check format docs-examples bench bench-parallel clean
+.PHONY: help demo test test-core test-parallel test-plugins check format docs-examples bench bench-parallel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ test: test-core test-plugins ## the whole suite
 
 test-core: $(VENV)/dev ## the tests of the core, README and docs
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(JOBS) $(TESTS)
+
+test-parallel: $(VENV)/dev ## the tests of graphs, failure, reruns and seeding once more, with two worker processes
+	@PATH="$(BIN):$$PATH" KART_SLOW_TESTS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) \
+	  tests/test_parallel_as_inline.py -k 'other_processes and 2-'
 
 test-plugins: $(PLUGINS:%=$(VENV)-%/dev) ## the tests of each plugin, against the servers that they start themselves
 	@failed=; for plugin in $(PLUGINS); do echo "== $$plugin"; bin=$$(cd $(VENV)-$$plugin/bin && pwd); \

@@ -50,8 +50,9 @@ def test_tasks_run_where_the_environment_says() -> None:
     assert (kart.build(Process()) != os.getpid()) == IN_PROCESSES
 
 
+@SLOW
 @pytest.mark.parametrize("file", AS_THEY_ARE)
-@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=SLOW)])
+@pytest.mark.parametrize("workers", [2, 4])
 def test_tests_hold_also_where_tasks_run_in_other_processes(file: str, workers: int, tmp_path: Path) -> None:
     sure = f"{HERE}::{test_tasks_run_where_the_environment_says.__name__}"
     options = ["-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}"]

@@ -84,7 +84,14 @@ class Column:
         return f"{self.python} {self.executor}"
 
 
-COLUMNS = [Column(python, executor) for python in PYTHONS for executor in EXECUTORS]
+SLOW = "KART_SLOW_TESTS" in os.environ
+COLUMNS = [
+    Column(python, executor)
+    for python in PYTHONS
+    for executor in EXECUTORS
+    # The rest takes minutes; KART_SLOW_TESTS=1 has it all.
+    if SLOW or executor == INLINE or (python == OWN and executor == "2 processes")
+]
 
 
 # --- the Pythons
@@ -230,6 +237,8 @@ def test_every_cell_has_the_same_ids_and_digests(cells: Cells, row: str, column:
 def test_the_page_shows_the_matrix(cells: Cells) -> None:
     if not PAGE.exists():
         pytest.skip("the plugin is tested without the pages of kart")
+    if not SLOW:
+        pytest.skip("the whole matrix takes minutes; KART_SLOW_TESTS=1 has it all, and writes the page")
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     shown, _, after = rest.partition(END)
