@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from kart_core import records
+import kart_core as kart
 from kart_core.execution import leases
 from kart_core.workspace import open_workspace
 from tests.conftest import Project
@@ -237,6 +237,14 @@ def held() -> list[leases.Held]:
     return leases.leases(open_workspace("resources"))
 
 
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def until(holds: Callable[[], Any]) -> None:
     """Waits until something holds."""
     end = time.monotonic() + PATIENCE
@@ -291,7 +299,7 @@ def test_what_killed_processes_leave_is_completed_by_the_others(start: Start, se
     for run in runs:
         run.go()
     for moment, victim in zip(moments, victims, strict=True):
-        until(lambda moment=moment: len(bodies()) >= moment or not victim.running)
+        until(lambda moment=moment, victim=victim: len(bodies()) >= moment or not victim.running)
         time.sleep(dice.random() * 0.01)
         victim.killed()
     assert [run.result() for run in runs if run not in victims] == [SUM] * 2
@@ -302,16 +310,17 @@ def test_what_killed_processes_leave_is_completed_by_the_others(start: Start, se
     for name, unique_id, which in bodies():
         assert which == "first", "nothing runs that has a record"
         assert name == last[unique_id] or name in killed, "only what was killed runs twice"
-    attempts = [
-        record.attempt for kind in ("Leaf", "Middle", "Root") for record in records.history(f"team.{kind}", "resources")
-    ]
+    stored = [record for kind in ("Leaf", "Middle", "Root") for record in kart.results(f"team.{kind}", "resources")]
+    attempts = [record.attempt for record in stored]
     assert len(attempts) == len(set(attempts)) == 201
-    # Nobody need wait for what is still there: it is of a task that is stored, by one that was killed right after.
+    # What stays was held right when its process was killed, by tasks that are stored: nobody waits for it.
     for lease in held():
-        assert lease.holder.process not in [os.getpid()]
+        until(lambda lease=lease: not is_alive(lease.holder.process))
+        assert lease.unique_id in {record.unique_id for record in stored}
     (late,) = start("e", "Root", {**settings, "rerun": True}, {**environment, **SHORT})
     late.go()
     assert late.result() == SUM
+    assert stored[-1].unique_id not in {lease.unique_id for lease in held()}
 
 
 def test_who_was_stopped_past_the_expiry_stores_nothing_and_returns_what_the_other_made(start: Start) -> None:
@@ -330,7 +339,7 @@ def test_who_was_stopped_past_the_expiry_stores_nothing_and_returns_what_the_oth
     assert not list(Path("resources/.kart/records/team.Long").glob("*.json"))
     Path("end-b").touch()
     assert (stopped.result(), other.result()) == ("b", "b")
-    (record,) = records.history("team.Long", "resources")
+    (record,) = kart.results("team.Long", "resources")
     long = [name for name, unique_id, _ in bodies() if unique_id == record.unique_id]
     assert long == ["a", "b"]
     counts = Counter(unique_id for _, unique_id, _ in bodies() if unique_id != record.unique_id)
