@@ -938,6 +938,20 @@ def test_a_release_by_hand_asks_first(
     assert files(open_workspace("resources")) == left
 
 
+def test_leases_that_nobody_renews_are_cleared_and_others_kept(project: Project, process: Callable[..., Other]) -> None:
+    workspace = open_workspace("resources")
+    killed, lives = process(HOLDER, "resources", ID), process(HOLDER, "resources", ID[::-1])
+    assert (killed.hear(), lives.hear()) == ("taken", "taken")
+    assert project.kart("leases", "--release-expired").out == f"{workspace.url} has no lease that has expired\n"
+    killed.signal(signal.SIGKILL)
+    done = project.kart("leases", "--release-expired")
+    assert f"process {killed.pid}" in done.out
+    assert f"process {lives.pid}" not in done.out
+    assert files(workspace) == [ID[::-1]]
+    assert lives.ask() == "held"
+    assert project.kart("leases", "--release-expired", "--release", ID).code == 2
+
+
 def test_a_release_names_a_lease_that_there_is(project: Project) -> None:
     for unique_id in ("ab1", "ab2"):
         taken(open_workspace("resources"), LONG, unique_id)

@@ -220,6 +220,7 @@ def plugins_command(name: str | None, **options: Any) -> int:
 @click.argument("workspace", required=False)
 @click.option("--release", "unique_id", metavar="ID", help="Take this task's lease away from who holds it.")
 @click.option("--yes", is_flag=True, help="Release without asking.")
+@click.option("--release-expired", "expired", is_flag=True, help="Wait, and release what nobody renews.")
 @_config
 @_set
 @_no_plugin
@@ -229,7 +230,7 @@ def leases_command(workspace: str | None, **options: Any) -> int:
 
     WORKSPACE is a folder or URL; by default it is the one that is configured. A lease whose process was killed ends by
     itself when it has not been renewed for its expiry (a minute, if nothing else is configured); --release does not
-    wait for that. The first digits of an ID will do.
+    wait for that. The first digits of an ID will do. --release-expired does wait, and clears what was left behind.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ import click
 
 from kart_core.cli.roots import configured
 from kart_core.errors import MissingDataError, ParameterError
-from kart_core.execution.leases import leases, release
+from kart_core.execution.leases import leases, release, release_expired
 from kart_core.records import workspace_at
 from kart_core.report.say import duration, say
 from kart_core.report.tables import show_table
@@ -26,18 +26,26 @@ def show_leases(
     workspace_directory: str | None,
     *,
     unique_id: str | None,
+    expired: bool,
     yes: bool,
     files: Sequence[str],
     plugin_settings: Sequence[str],
     disabled: Sequence[str],
     as_json: bool,
 ) -> int:
-    """Lists the leases, or releases one; gives the exit code."""
+    """Lists the leases, or releases one or those that have expired; gives the exit code."""
+    if expired and unique_id is not None:
+        raise ParameterError("give --release ID or --release-expired, not both")
     with configured((), files, plugin_settings, disabled):
         workspace = workspace_at(workspace_directory)
-        held = leases(workspace)
+        held = release_expired(workspace) if expired else leases(workspace)
         if unique_id is not None:
             _release(workspace, _one(unique_id, held, workspace), yes=yes)
+        elif expired and not as_json:
+            for lease in held:
+                say(f"{_what(lease)}: {lease.holder}, has not renewed it for {duration(lease.holder.expiry)}; released")
+            if not held:
+                say(f"{workspace.url} has no lease that has expired")
         elif as_json:
             say(json.dumps([_data(lease) for lease in held], indent=2, ensure_ascii=False))
         elif held:
@@ -60,12 +68,16 @@ def _one(digits: str, held: Sequence[Held], workspace: Workspace) -> Held:
 
 
 def _release(workspace: Workspace, lease: Held, *, yes: bool) -> None:
-    what = f"{lease.holder.task or 'the task'} {lease.unique_id}"
+    what = _what(lease)
     say(f"{what}: {lease.holder}, renewed {_renewed(lease)}")
     if not yes:
         click.confirm("Release it? If that process still works, its result will not be stored", abort=True, err=True)
     gone = not release(workspace, lease.unique_id)
     say(f"{what}: {'it had been given back meanwhile' if gone else 'released'}")
+
+
+def _what(lease: Held) -> str:
+    return f"{lease.holder.task or 'the task'} {lease.unique_id}"
 
 
 def _renewed(lease: Held) -> str:

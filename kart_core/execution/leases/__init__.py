@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kart_core.execution.leases.facts import Holder, LostLease, Seen, Taken, TakenElsewhere
 from kart_core.execution.leases.lease import Lease, take
-from kart_core.execution.leases.listing import Held, leases, release
+from kart_core.execution.leases.listing import Held, leases, release, release_expired
 from kart_core.execution.leases.terms import Terms
 from kart_core.execution.leases.watch import Watch
 
@@ -26,5 +26,6 @@ __all__ = [
     "Watch",
     "leases",
     "release",
+    "release_expired",
     "take",
 ]

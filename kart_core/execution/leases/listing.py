@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kart_core.errors import StorageError
-from kart_core.execution.leases.facts import Holder, content, holder_of, this_host
+from kart_core.execution.leases.facts import Holder, Taken, content, holder_of, this_host
 from kart_core.execution.leases.slots import FOLDER, number_of, slot_of
 from kart_core.execution.leases.terms import Terms
+from kart_core.execution.leases.watch import Watch
 from kart_core.workspace import guarded
 
 if TYPE_CHECKING:
@@ -79,6 +80,45 @@ def release(workspace: Workspace, unique_id: str, process: int | None = None) ->
                 slot.vacate(claim, sure=False)
                 return True
     raise StorageError(f"the lease {workspace.where(f'{FOLDER}/{unique_id}')} changes all the time; try again")
+
+
+def release_expired(workspace: Workspace) -> list[Held]:
+    """Takes away the leases that nobody renews: what a run does that wants one of their tasks.
+
+    It looks at each until somebody has renewed it or its expiry has passed; no clock but this process's own is asked.
+
+    Args:
+        workspace: where.
+
+    Returns:
+        Those that were released.
+
+    Raises:
+        StorageError: the workspace cannot be read or written.
+    """
+    watched: list[tuple[Held, Watch]] = []
+    for lease in leases(workspace):
+        with guarded(workspace, f"{FOLDER}/{lease.unique_id}"):
+            seen = slot_of(workspace.store, lease.unique_id).look()
+        if seen:
+            watched.append((lease, Watch(workspace, lease.unique_id, Taken(seen))))
+    released: list[Held] = []
+    data = content(os.urandom(12).hex(), "", time.time(), Terms.configured(), 0)
+    while watched:
+        time.sleep(min(watch.again_in for _, watch in watched))
+        for lease, watch in [pair for pair in watched if not pair[1].again_in]:
+            if not watch.look() and not watch.renewed:
+                continue
+            watched.remove((lease, watch))
+            if watch.expired is None:
+                continue
+            slot = slot_of(workspace.store, lease.unique_id)
+            with guarded(workspace, f"{FOLDER}/{lease.unique_id}"):
+                claim = slot.succeed(watch.expired, data)
+                if claim is not None:
+                    slot.vacate(claim, sure=False)
+                    released.append(lease)
+    return released
 
 
 def _is_held_by(process: int, holder: Holder) -> bool:

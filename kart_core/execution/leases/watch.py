@@ -36,6 +36,7 @@ class Watch:
         self._unique_id = unique_id
         self._slot = slot_of(workspace.store, unique_id)
         self._seen: Seen = taken.seen
+        self._first: Seen = taken.seen
         self._holder = taken.holder
         self._unchanged = 0.0
         self._looked = time.monotonic()
@@ -51,6 +52,11 @@ class Watch:
     def again_in(self) -> float:
         """Seconds until it is time to look again; 0 where it is time."""
         return max(0.0, self._looked + min(self._pause, self._holder.expiry / 8) - time.monotonic())
+
+    @property
+    def renewed(self) -> bool:
+        """Whether anything in the lease has changed since the watch began, so that somebody lives."""
+        return self._seen != self._first
 
     @property
     def expired(self) -> Seen | None:

@@ -248,9 +248,11 @@ class Two(kart.TaskOnKart[list[int]]):
 def count(project: Any, guard: Any, bucket: Any) -> Any:
     """Runs code after the tasks' in a process of its own; gives the requests that the server saw."""
 
-    def count(code: str) -> dict[str, int]:
+    def count(code: str, leases: bool = True) -> dict[str, int]:
         guard.requests.clear()
         settings = f"workspace_directory='gs://{bucket.name}/counted'"
+        if not leases:
+            settings = f"workspace_directory='gs://{bucket.name}/without', should_lock_run=False"
         if not (project.folder / "counted.py").exists():
             # Of yesterday: what is newer than a record is compared with it, for which the record is read.
             os.utime(project.write("counted.py", COUNTED), (time.time() - 86400,) * 2)
@@ -267,14 +269,18 @@ DOCUMENTED = Path(__file__).resolve().parents[3] / "docs" / "gcs.md"
 
 def test_requests_are_those_that_the_documentation_states(count: Any) -> None:
     leaves = "[Leaf(n=i) for i in range(20)]"
+    first = f"kart.build(*{leaves}, WORKSPACE, return_value=False)"
+    rerun = "kart.build(Leaf(n=3), WORKSPACE, return_value=False, rerun=True)"
     counted = {
-        "a first build of 20 tasks": count(f"kart.build(*{leaves}, WORKSPACE, return_value=False)"),
+        "a first build of 20 tasks": count(first),
+        "a first build of 20 tasks, without leases": count(first, leases=False),
         "the same build again": count(f"kart.build(*{leaves}, WORKSPACE, return_value=False)"),
         "a task with two outputs that loads those 20": count(
             f"kart.build(Two(leaves={leaves}), WORKSPACE, return_value=False)"
         ),
         "a build whose root is stored, and its value": count("assert kart.build(Leaf(n=3), WORKSPACE) == 3"),
-        "a rerun of one task": count("kart.build(Leaf(n=3), WORKSPACE, return_value=False, rerun=True)"),
+        "a rerun of one task": count(rerun),
+        "a rerun of one task, without leases": count(rerun, leases=False),
         "`task.load(task)` of a stored result": count("leaf = Leaf(n=3, WORKSPACE); assert leaf.load(leaf) == 3"),
     }
     assert sum(counted["a build whose root is stored, and its value"].values()) <= 4

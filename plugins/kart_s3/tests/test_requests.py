@@ -18,6 +18,8 @@ from kart_core import records
 
 PAGE = Path(__file__).parents[3] / "docs" / "s3.md"
 
+_WITHOUT = ", without leases"
+
 
 @pytest.fixture
 def counting(project: Project, seaweed: Server, proxy: Proxy) -> str:
@@ -102,9 +104,18 @@ def _at_most(**limits: int) -> Callable[[dict[str, int]], bool]:
 
 
 CASES = {
-    "a task is executed, in a workspace that was used before": (_with_outputs, _at_most(HEAD=1, LIST=1, PUT=4)),
-    "the first task of a workspace is executed": (_first, _at_most(HEAD=1, LIST=1, GET=1, PUT=4)),
-    "a stored task is executed again": (_rerun, _at_most(HEAD=1, DELETE=1, PUT=3)),
+    "a task is executed, in a workspace that was used before": (
+        _with_outputs,
+        _at_most(HEAD=2, LIST=1, PUT=5, DELETE=1),
+    ),
+    f"a task is executed, in a workspace that was used before{_WITHOUT}": (
+        _with_outputs,
+        _at_most(HEAD=1, LIST=1, PUT=4),
+    ),
+    "the first task of a workspace is executed": (_first, _at_most(HEAD=2, LIST=1, GET=1, PUT=5, DELETE=1)),
+    f"the first task of a workspace is executed{_WITHOUT}": (_first, _at_most(HEAD=1, LIST=1, GET=1, PUT=4)),
+    "a stored task is executed again": (_rerun, _at_most(HEAD=3, DELETE=2, PUT=4)),
+    f"a stored task is executed again{_WITHOUT}": (_rerun, _at_most(HEAD=1, DELETE=1, PUT=3)),
     "a build whose root is stored": (_stored, lambda counts: sum(counts.values()) <= 4),
     "a result is loaded": (_loaded, lambda counts: sum(counts.values()) <= 2),
     "10,000 stored tasks of two classes are planned": (_planned, _at_most(LIST=24)),
@@ -119,6 +130,8 @@ def test_a_thing_costs_what_the_page_says(
     name: str, project: Project, proxy: Proxy, seaweed: Server, counting: str
 ) -> None:
     do, holds = CASES[name]
+    if name.endswith(_WITHOUT):
+        project.monkeypatch.setenv("KART_SHOULD_LOCK_RUN", "false")
     counts = do(proxy, seaweed, counting)
     assert holds(counts), counts
     if PAGE.exists():  # the tests go with the plugin, the page with the project
@@ -130,8 +143,16 @@ def test_a_thing_costs_what_the_page_says(
 def test_each_task_costs_one_put_for_its_output_and_one_for_its_record(
     project: Project, proxy: Proxy, seaweed: Server, counting: str
 ) -> None:
+    project.monkeypatch.setenv("KART_SHOULD_LOCK_RUN", "false")
     counts = _ran(40, proxy, seaweed, counting)
     assert counts == {"LIST": 1, "PUT": 81}  # and one for the journal
+
+
+def test_a_lease_costs_each_task_its_creation_a_look_and_its_removal(
+    project: Project, proxy: Proxy, seaweed: Server, counting: str
+) -> None:
+    counts = _ran(40, proxy, seaweed, counting)
+    assert counts == {"LIST": 1, "PUT": 81 + 40, "HEAD": 40, "DELETE": 40}
 
 
 def test_tasks_that_are_not_there_are_looked_for_once(project: Project, proxy: Proxy, counting: str) -> None:

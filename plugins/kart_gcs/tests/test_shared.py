@@ -1,0 +1,51 @@
+"""Runs that share a bucket: each task runs once, however many ask at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOUR = range(4)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_four_processes_that_ask_at_once_run_each_task_once(
+    project: Any, guard: Any, bucket: Any, workers: int
+) -> None:
+    settings = "{}" if workers == 1 else f'{{"workers": {workers}}}'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    environment["KART_WORKSPACE_DIRECTORY"] = f"gs://{bucket.name}/shared"
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", "import team; team.main()", settings],
+            cwd=project.folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(project.folder / f"told-{number}").open("wb"),
+            text=True,
+        )
+        for number in FOUR
+    ]
+    try:
+        for run in runs:
+            assert run.stdout is not None
+            assert run.stdout.readline() == "ready\n"
+        for run in runs:
+            assert run.stdin is not None
+            run.stdin.write("\n")
+            run.stdin.flush()
+        results = [run.communicate(timeout=120)[0].strip() for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait(10)
+    assert results == ["741"] * 4, [(project.folder / f"told-{number}").read_text() for number in FOUR]
+    bodies = (project.folder / "bodies.txt").read_text().split()
+    assert len(bodies) == len(set(bodies)) == 40
+    assert [name for name in bucket.names() if "/.kart/leases/" in name] == []
