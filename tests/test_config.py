@@ -175,6 +175,30 @@ def test_the_same_settings_from_all_kinds_of_file() -> None:
         assert values == [("TaskOnKart", "workspace_directory", "./w"), ("pipeline.Train", "Depth", "3")]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.kart.T]\nn = 1",
+        "[ tool . kart . T ]\nn = 1",
+        '["tool"."kart".T]\nn = 1',
+        "tool.'kart'.T.n = 1",
+        "[tool]\nkart.T.n = 1",
+        "[tool]\nkart\t= { T = { n = 1 } }",
+        "tool = { kart = { T.n = 1 } }",
+        "[tool.kart]\nT = { n = 1 }",
+        '[tool."k\\u0061rt".T]\nn = 1',
+        "\ufeff[tool.kart.T]\r\nn = 1\r\n",
+    ],
+)
+def test_a_project_file_may_name_kart_in_every_way_of_toml(text: str) -> None:
+    conf = made(written("pyproject.toml", '[project]\nname = "kart-user"\n' + text if text[0] == "[" else text))
+    assert [(section, key, found.value) for section, key, found in conf.values()] == [("T", "n", 1)]
+
+
+def test_a_project_file_that_does_not_name_kart_is_not_read_as_toml() -> None:
+    assert made(written("pyproject.toml", '[project]\nname = "kart-user"\nnot = yet = finished\n')).sections() == ()
+
+
 def test_a_table_in_the_table_of_a_class_is_a_value() -> None:
     conf = made(written("a.toml", "[Train.weights]\na = 1\n[pipeline.sub.Train]\nn = 1"))
     assert conf.find(["Train"], "weights") == Found({"a": 1}, text=False, source="a.toml [Train] weights")

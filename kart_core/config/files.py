@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,6 +38,9 @@ class Entry:
     interpolated: bool = False
     """Whether ``${…}`` in it is to be replaced."""
 
+
+_MAY_NAME_KART = r"""kart["']?[ \t]*[\].=]|\\[uU]"""
+"""What stands in every ``pyproject.toml`` with a key or table ``kart``, however TOML lets it be written."""
 
 Table = dict[str, dict[str, Entry]]
 
@@ -94,8 +98,8 @@ def read_file(path: str, *, shown: str | None = None) -> File:
             f"{name}: there is no such file; relative paths start at the working directory, {working_directory()}"
         )
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read()
+        with open(path, encoding="utf-8") as file:
+            text = file.read().removeprefix("\ufeff")  # the codec that does it itself is a module more to import
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: the file cannot be read as text: {error}") from None
     table, faults = _ini(name, text) if suffix != ".toml" else _toml(name, text)
@@ -116,6 +120,9 @@ def _ini(path: str, text: str) -> tuple[Table, list[str]]:
 
 
 def _toml(path: str, text: str) -> tuple[Table, list[str]]:
+    of_project = os.path.basename(path) == "pyproject.toml"
+    if of_project and not re.search(_MAY_NAME_KART, text):
+        return {}, []  # most projects have such a file, and to read TOML takes longer than many a run
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -124,7 +131,7 @@ def _toml(path: str, text: str) -> tuple[Table, list[str]]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return {}, [f"not valid TOML: {error}"]
-    if os.path.basename(path) == "pyproject.toml":
+    if of_project:
         document = cast("dict[str, Any]", document.get("tool", {})).get("kart", {})
         if not isinstance(document, dict):
             return {}, ["tool.kart must be a table"]
