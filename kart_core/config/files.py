@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,9 +37,6 @@ class Entry:
     interpolated: bool = False
     """Whether ``${…}`` in it is to be replaced."""
 
-
-_MAY_NAME_KART = r"""kart["']?[ \t]*[\].=]|\\[uU]"""
-"""What stands in every ``pyproject.toml`` with a key or table ``kart``, however TOML lets it be written."""
 
 Table = dict[str, dict[str, Entry]]
 
@@ -121,7 +117,7 @@ def _ini(path: str, text: str) -> tuple[Table, list[str]]:
 
 def _toml(path: str, text: str) -> tuple[Table, list[str]]:
     of_project = os.path.basename(path) == "pyproject.toml"
-    if of_project and not re.search(_MAY_NAME_KART, text):
+    if of_project and not _may_name_kart(text):
         return {}, []  # most projects have such a file, and to read TOML takes longer than many a run
     if sys.version_info >= (3, 11):
         import tomllib
@@ -142,6 +138,12 @@ def _toml(path: str, text: str) -> tuple[Table, list[str]]:
         for key, value in values.items():
             entries[key] = Entry(value, text=False, source=f"{path} [{section}] {key}", interpolated=True)
     return table, faults
+
+
+def _may_name_kart(text: str) -> bool:
+    """Whether a key or table ``kart`` can be in the text, however TOML lets it be written; False is certain."""
+    following = (part.lstrip("\"' \t")[:1] for part in text.split("kart")[1:])
+    return "\\u" in text or "\\U" in text or any(one in ("]", ".", "=") for one in following)
 
 
 def _sections(document: dict[str, Any], faults: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
