@@ -318,3 +318,95 @@ def test_a_worker_that_has_ended_is_not_killed_again() -> None:
 
 def _ends_at_once(descriptor: int) -> None:
     os.close(descriptor)
+
+
+def test_an_interruption_before_the_first_task_ends_the_run(project: Any, pipe: Any) -> None:
+    done = _run(
+        project,
+        """\
+    from kart_core.building import execute
+    def interrupt(event):
+        if event.kind == "run_started":
+            os.kill(os.getpid(), signal.SIGINT)
+    report = execute(Step(i=1), Step(i=2), workers=2, listen=[interrupt])
+    print(report.interrupted, len(report.unfinished))
+""",
+    )
+    assert (done.returncode, done.stdout) == (0, "True 2\n"), done.stderr
+
+
+def test_far_storage_is_written_while_the_worker_runs_the_next_task(project: Any) -> None:
+    project.write(
+        "far.py",
+        """\
+import time
+from pathlib import Path
+
+import kart_core as kart
+from kart_core.builtin.local_store import LocalStore
+from kart_core.plugin import Plugin, Storage, hookimpl
+
+
+class Slow(LocalStore):
+    def put(self, path, *rest):
+        if path.startswith("far/Step"):  # a result is there only when the other task has begun too
+            for _ in range(400):
+                if len(list(Path().glob("begun*"))) == 2:
+                    break
+                time.sleep(0.05)
+            else:
+                raise OSError("the other task does not begin")
+        return super().put(path, *rest)
+
+
+class Far(Plugin):
+    @hookimpl
+    def kart_storages(self):
+        return [Storage("far", open=lambda url: Slow(str(Path("far_away").resolve())), shared="network", quiet=True)]
+
+
+class Step(kart.TaskOnKart[int]):
+    i: int
+
+    def run(self) -> int:
+        Path(f"begun{self.i}").touch()
+        return self.i
+
+
+if __name__ == "__main__":
+    how = {"plugins": [Far], "workspace_directory": "far://here", "executor": "processes", "workers": 1}
+    print(kart.build(Step(i=1), Step(i=2), **how))
+""",
+    )
+    done = project.python("far.py")
+    assert (done.code, done.out) == (0, "(1, 2)\n"), done.err
+
+
+def test_a_command_line_may_be_long_also_with_workers(project: Any, pipe: Any) -> None:
+    project.write(
+        "main.py",
+        "import sys\nimport kart_core as kart\nfrom pipe import *\nif __name__ == '__main__':\n"
+        "    print(kart.build(Step(i=len(sys.argv)), executor='processes'))\n",
+    )
+    done = project.python("main.py", *("word" * 10 for _ in range(5000)))
+    assert (done.code, done.out) == (0, "5001\n"), done.err
+
+
+def test_a_worker_that_is_interrupted_before_it_works_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    from kart_core.builtin.processes import WorkerProcesses
+
+    pool = WorkerProcesses()
+    worker = pool.start("tests.test_crew:_waits")
+    assert worker.receive() == b"here"
+    worker.interrupt()
+    assert worker.ending() == "was killed by signal 2 (SIGINT)"
+    pool.shutdown()
+    assert capfd.readouterr().err == ""
+
+
+def _waits(descriptor: int) -> None:
+    import time
+    from multiprocessing.connection import Connection
+
+    Connection(descriptor).send_bytes(b"here")
+    time.sleep(30)

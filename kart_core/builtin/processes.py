@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
@@ -25,11 +26,21 @@ from kart_core.plugin import Executor
 
 __all__ = ["RECORDS", "WorkerProcess", "WorkerProcesses"]
 
-_START = (
-    "import json, sys; told = json.loads(sys.argv[1]); sys.path[:] = told['path']; sys.argv[:] = told['argv']; "
-    "from importlib import import_module; "
-    "getattr(import_module(told['module']), told['function'])(told['descriptor'])"
-)
+# What it is told comes by the socket, for a command must not be long. An interrupt ends it without a traceback.
+_START = """\
+import _signal
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+import json, sys
+descriptor, size, told = int(sys.argv[1]), int(sys.argv[2]), b""
+with open(descriptor, "rb", buffering=0, closefd=False) as file:
+    while len(told) < size:
+        told += file.read(size - len(told)) or sys.exit()
+told = json.loads(told)
+sys.path[:], sys.argv[:] = told["path"], told["argv"]
+from importlib import import_module
+getattr(import_module(told["module"]), told["function"])(descriptor)
+"""
 _PATIENCE = 5.0  # seconds for a process to end that has closed its socket
 
 
@@ -50,14 +61,16 @@ class WorkerProcess:
                 "argv": sys.argv,
                 "module": module,
                 "function": function,
-                "descriptor": there.fileno(),
             }
+            message = json.dumps(told).encode()
             self._process = subprocess.Popen(
-                [sys.executable, *_flags(), "-c", _START, json.dumps(told)],
+                [sys.executable, *_flags(), "-c", _START, str(there.fileno()), str(len(message))],
                 pass_fds=(there.fileno(),),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        with suppress(OSError):  # one that has ended already is heard of like any other
+            here.sendall(message)
         self._connection = Connection(here.detach())
         self._ending: str | None = None
 
@@ -103,12 +116,16 @@ class WorkerProcess:
         with suppress(ProcessLookupError, PermissionError):  # of a group that is gone macOS says the latter
             os.killpg(self.pid, signal.SIGKILL)
 
-    def ending(self) -> str:
-        """How the process ended, for messages; one that closed its socket and lives on is killed."""
+    def ending(self, patience: float = _PATIENCE) -> str:
+        """How the process ended, for messages; one that closed its socket and lives on is killed.
+
+        Args:
+            patience: the seconds that it has to end.
+        """
         if self._ending is not None:
             return self._ending
         try:
-            status = self._process.wait(_PATIENCE)
+            status = self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self.kill()
             status = self._process.wait()
@@ -150,10 +167,11 @@ class WorkerProcesses:
         Args:
             wait: whether to give them time.
         """
+        end = time.monotonic() + _PATIENCE
         for worker in self._started:
             if not wait:
                 worker.kill()
-            worker.ending()
+            worker.ending(max(end - time.monotonic(), 0.0))
         self._started.clear()
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kart_core.declaration import shape_of
 from kart_core.errors import CorruptResultError, KartError, PluginError, StorageError
 from kart_core.execution import forwarding
+from kart_core.execution.behind import AT_ONCE
 from kart_core.execution.parcel import Sender
 from kart_core.execution.scheduler import LONGEST_PAUSE
 from kart_core.execution.travelling import pack, unpack
@@ -48,7 +49,8 @@ class _Link:
 
     Attributes:
         taken: what it was sent and has not told the end of, by number, in the order in which it will run.
-        expected: how many seconds that is thought to take.
+        storing: what of it has run and is on its way to far storage.
+        expected: how many seconds the rest is thought to take.
         alone: whether it holds a task beside which it gets no other.
         ready: whether it was heard of.
         holds: the number of the task that waits for others, which it asked for.
@@ -63,6 +65,7 @@ class _Link:
         self.process = process
         self.sender = Sender()
         self.taken: dict[int, Node] = {}
+        self.storing: set[int] = set()
         self.expected = 0.0
         self.alone = False
         self.ready = False
@@ -78,6 +81,11 @@ class _Link:
     def working(self) -> bool:
         """Whether it runs something, or is about to."""
         return bool(self.taken) and self.holds is None
+
+    @property
+    def to_run(self) -> int:
+        """How many tasks it runs or is yet to run."""
+        return len(self.taken) - len(self.storing)
 
     def send(self, message: bytes) -> None:
         try:
@@ -190,7 +198,7 @@ class ProcessCrew:
             policy = shape_of(type(node.task)).policy
             seconds = self._times.get(type(node.task))
             alone = seconds is None or seconds > BUDGET or policy.timeout is not None
-            if alone and link.taken:
+            if alone and link.to_run:
                 break
             scheduler.take()
             number = scheduler.next_number()
@@ -202,7 +210,7 @@ class ProcessCrew:
                 scheduler.failed(node, 0.0, error)
                 node = scheduler.peek()
                 continue
-            if not link.taken:
+            if not link.to_run:
                 link.heard = time.monotonic()
             given += 1
             link.taken[number] = node
@@ -220,6 +228,8 @@ class ProcessCrew:
 
     def wait(self, scheduler: Scheduler, timeout: float | None) -> None:
         """Waits for news of the workers, and tells the scheduler."""
+        if self._interruption.count:  # before anything began
+            raise KeyboardInterrupt
         if not self.busy and timeout is None:
             return
         limits = [limit for link in self._links for limit in self._limits(link)]
@@ -236,7 +246,7 @@ class ProcessCrew:
     def _limits(self, link: _Link) -> Iterator[float]:
         if link.deadline is not None:
             yield link.deadline[0]
-        if len(link.taken) > 1 and link.ready and not link.recalled and link.holds is None:
+        if link.to_run > 1 and link.ready and not link.recalled and link.holds is None:
             yield link.heard + BOUND
 
     def _mind_the_time(self, scheduler: Scheduler) -> None:
@@ -249,9 +259,9 @@ class ProcessCrew:
                 # Until it is done it gets nothing else, which it would only give back again.
                 link.recalled = link.alone = True
                 link.send(b"R")
-                if (first := next(iter(link.taken.values()), None)) is not None:
-                    # It takes longer than was thought; what is like it goes alone from now on.
-                    self._learn(type(first.task), now - link.heard)
+                # The first takes longer than was thought; what is like it goes alone from now on.
+                first = next(node for number, node in link.taken.items() if number not in link.storing)
+                self._learn(type(first.task), now - link.heard)
 
     def _hear(self, link: _Link, scheduler: Scheduler) -> None:
         for _ in range(_HEARD):
@@ -273,12 +283,16 @@ class ProcessCrew:
         elif kind in ("finished", "failed"):
             _, number, seconds, *packed = news
             self._start(link, number, scheduler)
+            stored = number in link.storing
             node = self._settle(link, number)
-            self._learn(type(node.task), seconds)
+            # Of storing, what it takes of the time of those that are stored together.
+            self._learn(type(node.task), seconds / AT_ONCE if stored else seconds)
             if packed:
                 scheduler.failed(node, seconds, unpack(packed[0]))
             else:
                 scheduler.finished(node, seconds)
+        elif kind == "stores":
+            self._store(link, news[1], news[2], scheduler)
         elif kind == "returned":
             for number in news[1]:
                 scheduler.returned(self._settle(link, number))
@@ -310,16 +324,31 @@ class ProcessCrew:
             link.deadline = (time.monotonic() + limit, number)
         scheduler.started(node)
 
+    def _store(self, link: _Link, number: int, seconds: float, scheduler: Scheduler) -> None:
+        """A task has run, and its result is on its way: meanwhile the worker may run others."""
+        self._start(link, number, scheduler)
+        node = link.taken[number]
+        self._learn(type(node.task), seconds)
+        if shape_of(type(node.task)).policy.timeout is None:  # what may be stopped has its worker to itself to the end
+            link.storing.add(number)
+            self._ease(link, node)
+
     def _settle(self, link: _Link, number: int) -> Node:
         self._begun.discard(number)
         node = link.taken.pop(number)
         if link.deadline is not None and link.deadline[1] == number:
             link.deadline = None
-        if link.taken:
+        if number in link.storing:
+            link.storing.remove(number)
+        else:
+            self._ease(link, node)
+        return node
+
+    def _ease(self, link: _Link, node: Node) -> None:
+        if link.to_run:
             link.expected = max(link.expected - self._times.get(type(node.task), BUDGET), 0.0)
         else:
             link.expected, link.alone = 0.0, False
-        return node
 
     def _learn(self, cls: type[Any], seconds: float) -> None:
         known = self._times.get(cls)
@@ -458,6 +487,7 @@ class ProcessCrew:
             else:
                 for number in one[1] if one[0] == "returned" else [one[1]]:
                     link.taken.pop(number, None)
+                    link.storing.discard(number)
 
     def close(self) -> None:
         """Ends the workers."""

@@ -69,6 +69,8 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: of the socket that leads to the process that builds.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # until now an interrupt ended it without a word
     os.set_inheritable(descriptor, False)  # a program that a task starts would keep it open after this process
     remote = Remote(Connection(descriptor))
     try:
@@ -161,6 +163,7 @@ class Remote:
             from concurrent.futures import FIRST_COMPLETED, wait
 
             self._storing -= wait(self._storing, return_when=FIRST_COMPLETED).done
+        self._add(("stores", number, time.perf_counter() - clock))
         self._storing.add(seconds)
         seconds.add_done_callback(lambda future: self._stored(number, future))
 
