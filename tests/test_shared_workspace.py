@@ -111,7 +111,7 @@ class LongAndMore(kart.TaskOnKart[str]):
 
 
 class Planned(Plugin):
-    \"\"\"Tells the tests that a run has planned.\"\"\"
+    \"\"\"Tells the tests that a run has planned, or waits.\"\"\"
 
     name = "planned"
 
@@ -119,6 +119,8 @@ class Planned(Plugin):
     def kart_event(self, event) -> None:
         if event.kind == "run_started":
             Path(f"planned-{ME}").touch()
+        elif event.kind == "task_waiting":
+            Path(f"waits-{ME}").touch()
 """
 
 PROCESS = """\
@@ -178,6 +180,12 @@ class Run:
         out, _ = self._process.communicate(timeout=PATIENCE)
         assert self._process.returncode == 0, self.told
         return out.strip()
+
+    def failure(self) -> str:
+        """What the build raised."""
+        self._process.communicate(timeout=PATIENCE)
+        assert self._process.returncode == 1, self.told
+        return self.told.rstrip().splitlines()[-1]
 
     def killed(self) -> None:
         """Kills it; the workers end by themselves."""
@@ -390,3 +398,18 @@ def test_who_waits_says_for_whom(start: Start) -> None:
         assert [name for name, _, _ in bodies()] == ["a"]
     finally:
         waiting.close()
+
+
+def test_a_lease_that_cannot_be_looked_at_fails_its_task_alone(project: Project, start: Start) -> None:
+    (run,) = start("a", "LongAndMore", {}, WORKERS[1][1])
+    (long,) = project.kart("plan", "team:Long", "--json").data
+    lease = Path("resources/.kart/leases", long["unique_id"])
+    lease.parent.mkdir(parents=True)
+    lease.write_text("of somebody")
+    run.go()
+    until(lambda: Path("waits-a").exists() and bodies())
+    Path("loop").symlink_to(lease.name)  # where it will stand, a loop
+    Path("loop").replace(lease)
+    assert run.failure() == "  1 more could not run, since they depend on what failed", run.told
+    assert "Long" in run.told
+    assert "symbolic links" in run.told

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from kart_core.declaration import shape_of
-from kart_core.errors import KartError, MissingDataError
+from kart_core.errors import KartError, MissingDataError, StorageError
 from kart_core.execution.outcome import Outcome, error_of
 from kart_core.identity import cycle, identity
 from kart_core.task import missing_sentence
@@ -373,7 +373,13 @@ class Scheduler:
             node = heapq.heappop(self._delayed)[2]
             watch = self._watches.get(node)
             if watch is not None:
-                if not watch.look():
+                try:
+                    ready = watch.look()
+                except StorageError as error:
+                    del self._watches[node]
+                    self._fail(node, 0.0, error)
+                    continue
+                if not ready:
                     heapq.heappush(self._delayed, (time.monotonic() + watch.again_in, node.order, node))
                     continue
                 del self._watches[node]
