@@ -204,6 +204,7 @@ class Shape:
         cls: the class.
         slots: its parameters by name order, so that the order of fields never enters an id.
         policy: its class keywords, with those of its bases.
+        needs: how much of which resources a run takes, by name.
         sections: the sections of the configuration that speak of it, most specific first.
         defaults: of its settings, where the class redeclares one.
     """
@@ -214,6 +215,7 @@ class Shape:
         self.slots = tuple(Slot(info) for info in sorted(self.infos, key=lambda info: info.name))
         self.by_name = {slot.name: slot for slot in self.slots}
         self.policy: Policy = cls.__dict__["_kart_policy"]
+        self.needs = tuple(sorted(self.policy.resources.items()))
         self.name = qualified_name(cls)
         self.module = self.policy.namespace or module_name(cls.__module__)
         self.sections = tuple(_sections(cls))

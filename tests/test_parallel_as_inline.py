@@ -81,7 +81,7 @@ def test_tests_hold_also_where_tasks_run_in_other_processes(file: str, workers: 
 # --- something of everything
 
 
-class Numbers(kart.TaskOnKart[dict[str, Any]]):
+class Figures(kart.TaskOnKart[dict[str, Any]]):
     """Draws from every generator that the core seeds."""
 
     name: str
@@ -96,10 +96,10 @@ class Numbers(kart.TaskOnKart[dict[str, Any]]):
         }
 
 
-class Total(kart.TaskOnKart[float]):
-    numbers: tuple[Numbers, ...]
+class Whole(kart.TaskOnKart[float]):
+    numbers: tuple[Figures, ...]
     weights: Mapping[str, float] = kart.parameter(factory=dict)
-    named: Mapping[str, Numbers | None] = kart.parameter(factory=dict)
+    named: Mapping[str, Figures | None] = kart.parameter(factory=dict)
 
     def run(self) -> float:
         self.task_log["read"] = len(self.numbers)
@@ -110,7 +110,7 @@ class Total(kart.TaskOnKart[float]):
 class Parts(kart.TaskOnKart[dict[str, Any]]):
     """Has several outputs, one of them without its id in the path."""
 
-    numbers: Numbers
+    numbers: Figures
 
     def output(self) -> dict[str, Any]:
         return {
@@ -138,8 +138,8 @@ class Asks(kart.TaskOnKart[list[Any]]):
 
     def run(self) -> Any:
         first = random.random()
-        one = yield [Numbers(name=name) for name in self.wanted]
-        other = yield {"a": Numbers(name=f"after {len(one)}"), "b": None}
+        one = yield [Figures(name=name) for name in self.wanted]
+        other = yield {"a": Figures(name=f"after {len(one)}"), "b": None}
         return [first, one, other, random.random()]
 
 
@@ -148,7 +148,7 @@ class AsksForWhatFails(kart.TaskOnKart[str]):
 
     def run(self) -> Any:
         try:
-            yield [Numbers(name="beside"), Fails(kind=f"yielded, {self.careful}")]
+            yield [Figures(name="beside"), Fails(kind=f"yielded, {self.careful}")]
         except kart.BuildError as error:
             if not self.careful:
                 raise
@@ -160,7 +160,7 @@ class Builds(kart.TaskOnKart[list[Any]]):
 
     def run(self) -> list[Any]:
         first = random.random()
-        return [first, kart.build(Numbers(name="inside")), random.random()]
+        return [first, kart.build(Figures(name="inside")), random.random()]
 
 
 class Flaky(kart.TaskOnKart[float], retries=2):
@@ -255,16 +255,16 @@ KINDS = ["plain", "own", "unpicklable", "exits", "of a library", "below", "cause
 
 
 def everything() -> list[kart.TaskOnKart[Any]]:
-    numbers = [Numbers(name=name, size=2) for name in "abcdef"]
-    fixed = Numbers(name="fixed", fix_random_seed_value=57)
-    zero = Numbers(name="zero", fix_random_seed_value=0, fix_random_seed_methods=["numpy.random.seed", "random.seed"])
+    numbers = [Figures(name=name, size=2) for name in "abcdef"]
+    fixed = Figures(name="fixed", fix_random_seed_value=57)
+    zero = Figures(name="zero", fix_random_seed_value=0, fix_random_seed_methods=["numpy.random.seed", "random.seed"])
     link = Link(i=0)
     for i in range(1, 30):
         link = Link(i=i, before=link)
     fails = [Fails(kind=kind) for kind in KINDS]
     return [
-        Total(numbers=(*numbers, fixed), weights={"a": 0.5, "b": 1.5}, named={"x": fixed, "y": None}),
-        Total(numbers=()),
+        Whole(numbers=(*numbers, fixed), weights={"a": 0.5, "b": 1.5}, named={"x": fixed, "y": None}),
+        Whole(numbers=()),
         Parts(numbers=zero),
         link,
         Asks(wanted=["a", "asked"]),
@@ -392,7 +392,7 @@ def test_everything_becomes_the_same(workers: int, tmp_path: Path) -> None:
 
 
 def test_what_one_executor_stored_the_other_reuses(tmp_path: Path) -> None:
-    good = [task for task in everything() if isinstance(task, (Total, Parts, Link, Asks, Builds))]
+    good = [task for task in everything() if isinstance(task, (Whole, Parts, Link, Asks, Builds))]
     executors: list[dict[str, Any]] = [{"executor": "inline"}, {"executor": "processes", "workers": 2}]
     for where, (one, other) in ((tmp_path / "one", executors), (tmp_path / "other", executors[::-1])):
         ran = execute(*good, workspace_directory=where, **one).ran

@@ -171,15 +171,16 @@ def test_what_workers_make_is_what_one_process_makes(pipe: Any) -> None:
     processes = {line.split()[1] for line in Path("ran.txt").read_text().splitlines()}
     assert len(processes) >= 2
     here, there = (kart.record(total, workspace_directory=name) for name in ("inline", "two"))
-    assert (here.task, here.unique_id, here.outputs, here.parameters, here.seed, here.code, here.versions) == (
+    assert (here.task, here.unique_id, here.outputs, here.parameters, here.code, here.versions) == (
         there.task,
         there.unique_id,
         there.outputs,
         there.parameters,
-        there.seed,
         there.code,
         there.versions,
     )
+    # Which methods were called depends on what a process had imported before.
+    assert here.seed["value"] == there.seed["value"]
     assert {one.digest for one in here.requirements} == {one.digest for one in there.requirements}
 
 

@@ -397,7 +397,7 @@ def test_the_built_in_plugin_gives_every_record() -> None:
     plugin = Builtin()
     assert [record.scheme for record in plugin.kart_storages()] == ["file", "memory"]
     assert [record.method for record in plugin.kart_seeders()] == ["random.seed"]
-    assert [record.name for record in plugin.kart_executors()] == ["inline"]
+    assert [record.name for record in plugin.kart_executors()] == ["inline", "processes"]
     assert [record.type for record in plugin.kart_hashers()] == ["numpy.ndarray", "numpy.dtype", "numpy.generic"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kart_core.declaration import shape_of
 from kart_core.execution.behind import AT_ONCE
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class InlineCrew:
         node = scheduler.peek()
         if node is None:
             return
-        if shape_of(type(node.task)).policy.timeout is not None:
+        if node.resolved.shape.policy.timeout is not None:
             self._run_aside(scheduler)
             return
         scheduler.take()

@@ -7,7 +7,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from kart_core.declaration import shape_of
 from kart_core.errors import KartError, MissingDataError, StorageError
 from kart_core.execution.outcome import Outcome, error_of
 from kart_core.identity import cycle, identity
@@ -143,7 +142,7 @@ class Scheduler:
             self._wake()
         first = None
         for needs, heap in self._ready.items():
-            if heap and (first is None or heap[0] < first) and self._fits(needs):
+            if heap and (first is None or heap[0] < first) and (not needs or self._fits(needs)):
                 first = heap[0]
         self._next = None if first is None else first[3]
         return self._next
@@ -154,7 +153,8 @@ class Scheduler:
         assert node is not None
         needs = _needs(node)
         heapq.heappop(self._ready[needs])
-        self._use(needs)
+        if needs:
+            self._use(needs)
         return node
 
     def expired(self, node: Node) -> Seen | None:
@@ -209,7 +209,7 @@ class Scheduler:
         if isinstance(error, KartError) and self._is_elsewhere(node, error):
             return
         self._give_back(node)
-        policy = shape_of(type(node.task)).policy
+        policy = node.resolved.shape.policy
         tries = self._tries.get(node, 0)
         if tries < policy.retries:
             self._tries[node] = tries + 1
@@ -331,7 +331,7 @@ class Scheduler:
             self._answer(None)
 
     def _urgency_of(self, node: Node) -> int:
-        priority = shape_of(type(node.task)).policy.priority
+        priority = node.resolved.shape.policy.priority
         return max(priority, self._urgency.get(node, priority)) if self._urgency else priority
 
     def _fits(self, needs: _Needs) -> bool:
@@ -346,12 +346,12 @@ class Scheduler:
             self._free[name] += amount
 
     def _give_back(self, node: Node) -> None:
-        if node in self._lent:  # its worker has ended while it waited for others
+        if self._lent and node in self._lent:  # its worker has ended while it waited for others
             self._lent.remove(node)
             self._asks = [ask for ask in self._asks if ask.asker is not node]
             self._going_on = [entry for entry in self._going_on if entry[0].asker is not node]
-        else:
-            self._free_again(_needs(node))
+        elif needs := _needs(node):
+            self._free_again(needs)
         if self._going_on:
             self._let_go_on()
 
@@ -474,5 +474,4 @@ class _Ask:
 
 
 def _needs(node: Node) -> _Needs:
-    resources = shape_of(type(node.task)).policy.resources
-    return tuple(sorted(resources.items())) if resources else ()
+    return node.resolved.shape.needs
