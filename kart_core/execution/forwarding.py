@@ -98,12 +98,15 @@ class Printed(io.TextIOBase):
         self._beneath = beneath
         self._send = send
         self._text = ""
-        self._ended = False
 
     def end(self) -> None:
-        """From now on what is written goes to the stream beneath."""
+        """From now on what is written goes to the stream beneath, by whole lines as before."""
         self._text = ""
-        self._ended = True
+        self._send = self._write_beneath
+
+    def _write_beneath(self, news: tuple[Any, ...]) -> None:
+        self._beneath.write(news[2])
+        self._beneath.flush()  # pools end their processes without asking
 
     @property
     def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -125,11 +128,6 @@ class Printed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Takes text."""
-        if self._ended:
-            self._beneath.write(text)
-            if "\n" in text:
-                self._beneath.flush()  # pools end their processes without asking
-            return len(text)
         self._text += text
         end = self._text.rfind("\n") + 1
         if end:
@@ -139,9 +137,6 @@ class Printed(io.TextIOBase):
 
     def flush(self) -> None:
         """Sends what is there, be it no whole line."""
-        if self._ended:
-            self._beneath.flush()
-            return
         if self._text:
             text, self._text = self._text, ""
             self._send(("print", self._name, text))
