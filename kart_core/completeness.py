@@ -6,6 +6,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from kart_core import underway
 from kart_core.identity import identity, required_tasks
 from kart_core.records import Record, fetch, record_path, remember
 from kart_core.resolved import Resolved, resolved
@@ -76,6 +77,9 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[tupl
 
 def _stats(workspaces: Sequence[Workspace], paths: Sequence[str]) -> list[Stat | None]:
     """What is known of each path in its workspace; every workspace is asked once."""
+    if underway.anything():
+        for workspace, path in zip(workspaces, paths, strict=True):
+            underway.wait_for(workspace, path)
     stats: list[Stat | None] = [None] * len(paths)
     for workspace in dict.fromkeys(workspaces):
         numbers = [i for i, other in enumerate(workspaces) if other is workspace]

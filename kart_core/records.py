@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from kart_core import config
+from kart_core import config, underway
 from kart_core._version import __version__
 from kart_core.construction import setting, state_of
 from kart_core.declaration import shape_of
@@ -134,6 +134,7 @@ def remember(workspace: Workspace, path: str, attempt: str, outputs: tuple[Outpu
 
 def known(workspace: Workspace, path: str) -> tuple[str, tuple[Output, ...]] | None:
     """What is remembered of a record: the attempt and the outputs."""
+    underway.wait_for(workspace, path)
     return _remembered.get((workspace.url, path))
 
 
@@ -158,6 +159,7 @@ def fetch(workspace: Workspace, path: str) -> Record | None:
     Raises:
         CorruptResultError: the file is no record.
     """
+    underway.wait_for(workspace, path)
     try:
         with guarded(workspace, path):
             data = workspace.store.read(path)

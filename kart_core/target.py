@@ -10,7 +10,7 @@ import zipfile
 from collections import deque
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from kart_core import content, host
+from kart_core import content, host, underway
 from kart_core.errors import (
     CorruptResultError,
     GraphError,
@@ -69,6 +69,7 @@ class Target:
 
     def exists(self) -> bool:
         """Whether the file is there."""
+        underway.wait_for(self.workspace, self.path)
         return self.stat() is not None
 
     def stat(self) -> Stat | None:
@@ -89,6 +90,7 @@ class Target:
             SerializationError: the content cannot be read in this format.
         """
         serializer = self.serializer
+        underway.wait_for(self.workspace, self.path)
         try:
             if expected is not None and expected.size <= content.MEMORY:
                 if data is None:
@@ -129,6 +131,7 @@ class Target:
             CorruptResultError: the content is not what was written; found before the first part is given.
         """
         serializer = self.serializer
+        underway.wait_for(self.workspace, self.path)
         if serializer.stream is None:
             yield self.read(expected)
             return

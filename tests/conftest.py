@@ -19,14 +19,10 @@ import pytest
 
 from kart_core import config, workspace
 from kart_core.cli import main
-from tests.traces import IN_PROCESSES
+from tests.traces import IN_PROCESSES, STORE_AT
 
 _EXECUTION = ("KART_EXECUTOR", "KART_WORKERS")
 """With these set, tests that do not say where their tasks run are run elsewhere: see `test_parallel_as_inline`."""
-
-
-STORE_AT = os.environ.get("CORE_TESTS_STORE_AT")
-"""A URL below which the tests store, where that is not on this machine: the tests of plugins give a bucket's."""
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
@@ -149,6 +145,18 @@ class Project:
         return sorted(str(path) for path in found if ".kart" not in path.parts)
 
 
+_sessions: list[Any] = []
+
+
+def _share_connection(url: str) -> None:
+    """Lets a workspace of a test use the connection of the first one: to make one takes longer than most tests."""
+    store: Any = workspace.open_workspace(url).store
+    if not _sessions:
+        store.stat("a")  # connects
+        _sessions.append(store._session)
+    store._session = _sessions[0]
+
+
 class Files:
     """The files of a workspace, seen through its store, wherever it is.
 
@@ -158,6 +166,8 @@ class Files:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        if "://" in url:
+            _share_connection(url)
 
     @property
     def _store(self) -> Any:
@@ -207,21 +217,16 @@ class Files:
     def remove(self, path: str) -> None:
         assert self._store.remove(path), f"there was no {path}"
 
-    def snapshot(self) -> dict[str, tuple[bytes, Any]]:
-        """Every file, with what shows whether it was written again."""
-        return {path: (self.read(path), self._store.stat(path)) for path in self.files()}
-
-
-_sessions: list[Any] = []
-
-
-def _share_connection(url: str) -> None:
-    """Lets a workspace of a test use the connection of the first one: to make one takes longer than most tests."""
-    store: Any = workspace.open_workspace(url).store
-    if not _sessions:
-        store.stat("a")  # connects
-        _sessions.append(store._session)
-    store._session = _sessions[0]
+    def snapshot(self) -> dict[str, tuple[Any, bytes | None]]:
+        """Every file, with what shows whether it was written again, and its content; on this machine folders too."""
+        if "://" in self.url:
+            return {path: (self._store.stat(path), self.read(path)) for path in self.files()}
+        found: dict[str, tuple[Any, bytes | None]] = {}
+        for path in Path(self.url).rglob("*"):
+            stat = path.stat()
+            shows = (stat.st_ino, stat.st_mtime_ns, stat.st_mode)
+            found[str(path)] = (shows, path.read_bytes() if path.is_file() else None)
+        return found
 
 
 @pytest.fixture
@@ -234,9 +239,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         monkeypatch.delenv(name)
     if STORE_AT:
         monkeypatch.setenv("KART_WORKSPACE_DIRECTORY", f"{STORE_AT}/{uuid.uuid4().hex}/resources")
-        _share_connection(os.environ["KART_WORKSPACE_DIRECTORY"])
     modules = set(sys.modules)
     config.load_default()
+    Files(os.environ.get("KART_WORKSPACE_DIRECTORY", ""))
     yield Project(tmp_path, capsys)
     own = [
         name

@@ -24,7 +24,7 @@ from kart_core.plugin import Event
 from tests.traces import IN_PROCESSES, note, noted, notes
 
 if TYPE_CHECKING:
-    from tests.conftest import Project  # a worker that imports this module has no use for it
+    from tests.conftest import Files, Project  # a worker that imports this module has no use for it
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -81,10 +81,10 @@ def failures(*tasks: kart.TaskOnKart[Any], **settings: Any) -> kart.BuildError:
     return error.value
 
 
-def stored(below: Path | str = "resources") -> list[str]:
+def stored(workspace: Files) -> dict[str, bytes]:
     """Every file of the workspace but the journals, those that are being written included."""
-    found = (path.relative_to(below) for path in Path(below).rglob("*") if path.is_file())
-    return sorted(str(path) for path in found if "runs" not in path.parts and path.name != "format")
+    kept = (path for path in workspace.files() if not path.startswith((".kart/runs/", ".kart/format")))
+    return {path: workspace.read(path) for path in kept}
 
 
 # --- what failed is named, there and then
@@ -109,23 +109,23 @@ def test_a_task_that_writes_nothing_is_not_complete_and_fails_again() -> None:
     assert noted() == ["silent", "silent"]
 
 
-def test_a_task_that_writes_not_all_its_outputs_fails_and_names_those_that_lack() -> None:
+def test_a_task_that_writes_not_all_its_outputs_fails_and_names_those_that_lack(workspace: Files) -> None:
     error = failures(Half())
     assert "Half()" in str(error)
     assert "'a'" in str(error)
     assert "'parts.1'" in str(error)
     assert "'parts.0'" not in str(error)
-    assert stored() == []
+    assert stored(workspace) == {}
 
 
-def test_a_task_that_dumps_and_returns_fails() -> None:
+def test_a_task_that_dumps_and_returns_fails(workspace: Files) -> None:
     class Twice(kart.TaskOnKart[int]):
         def run(self) -> int:
             self.dump(1)
             return 1
 
     assert "Twice()" in str(failures(Twice()))
-    assert stored() == []
+    assert stored(workspace) == {}
 
 
 def test_a_task_without_run_fails_with_what_to_write() -> None:
@@ -209,22 +209,22 @@ def test_a_task_that_exits_the_process_has_failed() -> None:
     assert sorted(noted()) == ["broken", "fine"]
 
 
-def test_a_failure_is_in_the_journal_of_the_run() -> None:
+def test_a_failure_is_in_the_journal_of_the_run(workspace: Files) -> None:
     report = execute(Broken())
-    text = Path(f"resources/.kart/runs/{report.run}.jsonl").read_text()
+    text = workspace.read(f".kart/runs/{report.run}.jsonl").decode()
     assert "task_failed" in text
     assert "the reason" in text
     assert Broken().unique_id in text
 
 
-def test_a_failure_whose_message_is_no_text_is_reported_like_any_other() -> None:
+def test_a_failure_whose_message_is_no_text_is_reported_like_any_other(workspace: Files) -> None:
     class Undecodable(kart.TaskOnKart[int]):
         def run(self) -> int:
             raise ValueError(os.fsdecode(b"caf\xe9.csv"))
 
     report = execute(Undecodable())
     assert isinstance(report.failures[Undecodable()], ValueError)
-    lines = Path(f"resources/.kart/runs/{report.run}.jsonl").read_text().splitlines()
+    lines = workspace.read(f".kart/runs/{report.run}.jsonl").splitlines()
     assert "caf\udce9.csv" in [json.loads(line) for line in lines][1]["error"]
 
 
@@ -253,31 +253,31 @@ class Unsure(kart.TaskOnKart[str]):
 
 
 @pytest.mark.parametrize("word", ["fail", "log"])
-def test_a_rerun_that_fails_leaves_the_old_result_as_it_was(word: str) -> None:
+def test_a_rerun_that_fails_leaves_the_old_result_as_it_was(word: str, workspace: Files) -> None:
     kart.build(Unsure())
-    before = {path: Path("resources", path).read_bytes() for path in stored()}
+    before = stored(workspace)
     WORD.write_text(word)
     failures(Unsure(), rerun=True)
-    assert {path: Path("resources", path).read_bytes() for path in stored()} == before
+    assert stored(workspace) == before
     assert Unsure().complete()
     assert kart.build(Unsure())[0] == "old"
 
 
 @pytest.mark.parametrize("word", ["fail", "log"])
-def test_a_failed_task_leaves_no_file(word: str) -> None:
+def test_a_failed_task_leaves_no_file(word: str, workspace: Files) -> None:
     WORD.write_text(word)
     failures(Unsure())
-    assert stored() == []
+    assert stored(workspace) == {}
 
 
 @pytest.mark.inline(reason="the interruption comes while a task runs in the process that builds")
-def test_an_interrupted_build_says_so_and_keeps_the_old_result() -> None:
+def test_an_interrupted_build_says_so_and_keeps_the_old_result(workspace: Files) -> None:
     kart.build(Unsure())
-    before = stored()
+    before = stored(workspace)
     WORD.write_text("interrupt")
     with pytest.raises(KeyboardInterrupt):
         kart.build(Unsure(), rerun=True)
-    assert stored() == before
+    assert stored(workspace) == before
     report = execute(Fine(after=Unsure(rerun=True)))
     assert report.exit_code == 130
     assert report.unfinished == [Unsure(rerun=True), Fine(after=Unsure(rerun=True))]
@@ -337,10 +337,9 @@ def test_other_branches_go_on_beside_missing_data() -> None:
     assert noted() == ["fine"]
 
 
-def test_external_data_is_found_when_it_is_put_there() -> None:
+def test_external_data_is_found_when_it_is_put_there(workspace: Files) -> None:
     failures(Absent())
-    Path("resources").mkdir(exist_ok=True)
-    Path("resources/absent.txt").write_text("here")
+    workspace.write("absent.txt", "here")
     assert kart.build(Absent()) == "here"
 
 

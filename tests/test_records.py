@@ -29,6 +29,7 @@ import kart_core as kart
 from kart_core.building import execute
 from kart_core.plugin import Event
 from tests.conftest import Files, Project
+from tests.traces import STORE_AT
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -115,7 +116,7 @@ def test_a_record_says_how_a_result_came_to_be(workspace: Files) -> None:
     assert abs(datetime.now(tz=timezone.utc) - record.finished).total_seconds() < 60
     assert record.host == platform.node()
     assert record.versions == {"python": platform.python_version(), "kart_core": kart.__version__}
-    assert bool(record.plugins) is ("://" in workspace.url), "of plugins, those of other storage alone took part"
+    assert bool(record.plugins) is bool(STORE_AT), "of plugins, those of other storage alone took part"
 
 
 def test_a_record_names_the_attempts_that_were_read() -> None:
@@ -657,9 +658,9 @@ if __name__ == "__main__":
 
 
 def test_a_reader_sees_the_old_result_or_the_new_one_or_none_and_never_a_mixture(
-    project: Project, workspace: Files, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = 20 if "://" in workspace.url else 300
+    times = 20 if STORE_AT else 300
     project.write("renews.py", RENEWS)
     monkeypatch.syspath_prepend(project.folder)
     assert project.python("renews.py", "1").code == 0

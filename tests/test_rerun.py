@@ -6,23 +6,24 @@ Looking changes nothing, and a result is the old or the new one, never a mixture
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kart_core as kart
-from tests.traces import IN_PROCESSES, note, noted
+from tests.traces import IN_PROCESSES, STORE_AT, note, noted
+
+if TYPE_CHECKING:
+    from tests.conftest import Files
 
 
 class Noted(kart.TaskOnKart[str]):
@@ -85,15 +86,6 @@ def stored(project: Any) -> None:
     kart.build(Both(c=chain(), apart=Apart()), return_value=False)
 
 
-def snapshot(folder: Path = Path("resources")) -> dict[str, Any]:
-    """Every file and folder with what a look must not change."""
-    found: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
-        stat = path.stat()
-        found[str(path)] = (stat.st_ino, stat.st_mtime_ns, stat.st_mode, path.read_bytes() if path.is_file() else None)
-    return found
-
-
 # --- which tasks run
 
 
@@ -117,9 +109,9 @@ def test_reruns_of_all_run_all_in_order() -> None:
     assert ran(chain(a=True, b=True, c=True)) == "A B C"
 
 
-def test_a_rerun_two_above_runs_where_the_task_between_must_run() -> None:
+def test_a_rerun_two_above_runs_where_the_task_between_must_run(workspace: Files) -> None:
     assert ran(chain(a=True, b=True)) == "A B C"
-    Path(chain().b.output().url).unlink()
+    workspace.remove(chain().b.output().path)
     assert ran(chain(a=True)) == "", "C is stored, and so it is not asked what it requires"
     assert ran(chain(a=True).b) == "A B"
 
@@ -171,25 +163,25 @@ def test_rerun_from_a_name_that_is_no_task_of_the_run_is_an_error_that_names_tho
 
 
 def test_rerun_from_on_the_command_line(pipeline: Any) -> None:
+    def attempts() -> list[str]:
+        return [kart.results(name)[0].attempt for name in ("pipeline.Numbers", "pipeline.Total")]
+
     assert pipeline.kart("run", "pipeline:Total").code == 0
-    before = {name: os.stat(name).st_mtime_ns for name in pipeline.files("resources/pipeline")}
+    before = attempts()
     assert pipeline.kart("run", "pipeline:Total", "--rerun-from", "Numbers").code == 0
-    assert all(os.stat(name).st_mtime_ns > old for name, old in before.items())
+    assert not {*before} & {*attempts()}
 
 
 @pytest.mark.parametrize("gone", ["result", "record"])
-def test_a_task_runs_whose_result_or_record_is_missing(gone: str) -> None:
+def test_a_task_runs_whose_result_or_record_is_missing(gone: str, workspace: Files) -> None:
     task = chain()
-    path = Path(task.output().url)
-    if gone == "record":
-        (path,) = Path("resources/.kart/records").rglob(f"{task.unique_id}.json")
-    path.unlink()
+    workspace.remove(workspace.record_of(task) if gone == "record" else task.output().path)
     assert not task.complete()
     assert ran(task) == "C"
 
 
-def test_requirements_are_looked_at_only_for_tasks_that_must_run() -> None:
-    Path(chain().b.a.output().url).unlink()
+def test_requirements_are_looked_at_only_for_tasks_that_must_run(workspace: Files) -> None:
+    workspace.remove(chain().b.a.output().path)
     assert ran(chain()) == ""
     assert ran(chain(), rerun=True) == "C"
     assert ran(chain(b=True)) == "A B C"
@@ -223,9 +215,13 @@ def must_run(
     return run
 
 
-@settings(deadline=None, max_examples=10 if IN_PROCESSES else 60)
+@settings(
+    deadline=None,
+    max_examples=10 if IN_PROCESSES or STORE_AT else 60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example has a workspace of its own
+)
 @given(graphs())
-def test_of_any_graph_exactly_those_run_that_the_rule_names(graph: Any) -> None:
+def test_of_any_graph_exactly_those_run_that_the_rule_names(workspace: Files, graph: Any) -> None:
     upstream, rerun, missing, roots = graph
 
     def made(rerun: Sequence[bool]) -> list[Numbered]:
@@ -235,62 +231,61 @@ def test_of_any_graph_exactly_those_run_that_the_rule_names(graph: Any) -> None:
             tasks.append(Numbered(i=i, upstream=tuple(tasks[j] for j in needed), **given))
         return tasks
 
-    folder = tempfile.mkdtemp()
-    try:
-        plain = made([False] * len(rerun))
-        kart.build(*plain, return_value=False, workspace_directory=folder)
-        for task, gone in zip(plain, missing, strict=True):
-            if gone:
-                next(Path(folder).rglob(f"*{task.unique_id}.pkl")).unlink()
-        asked = [made(rerun)[i] for i in roots]
-        expected = must_run(upstream, rerun, missing, roots)
-        plan = kart.plan(*asked, workspace_directory=folder)
-        assert {node.task.i for node in plan.to_run} == expected
-        assert {int(i) for i in ran(*asked, workspace_directory=folder).split()} == expected
-    finally:
-        shutil.rmtree(folder)
+    new = workspace.beside(uuid.uuid4().hex)
+    plain = made([False] * len(rerun))
+    kart.build(*plain, return_value=False, workspace_directory=new.url)
+    for task, gone in zip(plain, missing, strict=True):
+        if gone:
+            [path] = [path for path in new.results() if task.unique_id in path]
+            new.remove(path)
+    asked = [made(rerun)[i] for i in roots]
+    expected = must_run(upstream, rerun, missing, roots)
+    plan = kart.plan(*asked, workspace_directory=new.url)
+    assert {node.task.i for node in plan.to_run} == expected
+    assert {int(i) for i in ran(*asked, workspace_directory=new.url).split()} == expected
 
 
 # --- looking
 
 
-def test_looking_never_changes_a_byte() -> None:
-    Path(chain().b.a.output().url).unlink()
-    before = snapshot()
+def test_looking_never_changes_a_byte(workspace: Files) -> None:
+    workspace.remove(chain().b.a.output().path)
+    before = workspace.snapshot()
     for task in (chain(), chain(a=True, b=True, c=True), chain().b.a, Apart(rerun=True)):
         _ = repr(task), str(kart.plan(task)), task.unique_id, hash(task), task.output(), task.requires(), task.task_log
         _ = kart.plan(task, rerun=True), kart.plan(task, rerun_from=[type(task).__name__])
         _ = task.complete(), task.output().exists()
     _ = kart.record(chain()), kart.results(C), Both(c=chain(), apart=Apart()).load("c")
-    assert snapshot() == before
+    assert workspace.snapshot() == before
 
 
-def test_looking_into_a_workspace_that_is_not_there_makes_none() -> None:
-    task = C(b=B(a=A()), workspace_directory="nowhere")
+def test_looking_into_a_workspace_that_is_not_there_makes_none(workspace: Files) -> None:
+    nowhere = workspace.beside("nowhere")
+    task = C(b=B(a=A()), workspace_directory=nowhere.url)
     _ = repr(task), kart.plan(task), task.complete(), task.output().exists(), task.task_log
-    assert kart.plan(chain(), workspace_directory="nowhere").to_run
-    assert not Path("nowhere").exists()
+    assert kart.plan(chain(), workspace_directory=nowhere.url).to_run
+    assert not nowhere.is_there()
 
 
-def test_looking_on_the_command_line_changes_nothing(pipeline: Any) -> None:
+def test_looking_on_the_command_line_changes_nothing(pipeline: Any, workspace: Files) -> None:
     assert pipeline.kart("run", "pipeline:Total").code == 0
-    before = snapshot()
+    before = workspace.snapshot()
     for words in (["plan", "pipeline:Total"], ["plan", "pipeline:Total", "--rerun"], ["config"], ["plugins"]):
         assert pipeline.kart(*words).code == 0
     assert pipeline.kart("show", kart.results("pipeline.Total")[0].unique_id).code == 0
-    assert snapshot() == before
+    assert workspace.snapshot() == before
 
 
-def test_a_build_that_runs_nothing_changes_nothing() -> None:
-    before = snapshot()
+def test_a_build_that_runs_nothing_changes_nothing(workspace: Files) -> None:
+    before = workspace.snapshot()
     assert ran(chain()) == ""
-    assert snapshot() == before
+    assert workspace.snapshot() == before
 
 
-def test_complete_says_whether_a_result_is_stored_whatever_rerun_says() -> None:
+def test_complete_says_whether_a_result_is_stored_whatever_rerun_says(workspace: Files) -> None:
     assert chain(a=True, b=True, c=True).complete()
     assert chain(c=True).b.complete()
-    assert not Apart(workspace_directory="nowhere", rerun=True).complete()
+    assert not Apart(workspace_directory=workspace.beside("nowhere").url, rerun=True).complete()
 
 
 def test_a_task_that_is_set_to_rerun_still_gives_its_stored_value() -> None:
@@ -328,14 +323,14 @@ INTERRUPTED = pytest.param("interrupted", marks=pytest.mark.inline(reason="it co
 
 
 @pytest.mark.parametrize("way", ["raises", "exits", INTERRUPTED, "cannot be stored", "forgets"])
-def test_a_rerun_that_fails_leaves_the_old_result_as_it_was(way: str) -> None:
+def test_a_rerun_that_fails_leaves_the_old_result_as_it_was(way: str, workspace: Files) -> None:
     HOW.write_text(json.dumps(["good", 1]))
     kart.build(Fragile())
-    before = {path: seen for path, seen in snapshot().items() if "/runs" not in path}
+    before = {path: seen for path, seen in workspace.snapshot().items() if "/runs" not in path}
     HOW.write_text(json.dumps([way, 2]))
     with pytest.raises((kart.BuildError, KeyboardInterrupt)):
         kart.build(Fragile(rerun=True))
-    after = {path: seen for path, seen in snapshot().items() if "/runs" not in path}
+    after = {path: seen for path, seen in workspace.snapshot().items() if "/runs" not in path}
     assert {path: seen[-1] for path, seen in after.items()} == {path: seen[-1] for path, seen in before.items()}
     assert [kept for path, kept in after.items() if kept[-1]] == [kept for path, kept in before.items() if kept[-1]]
     assert Fragile().complete()
@@ -397,6 +392,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.local(reason="the kills are between the steps of the operating system")
 def test_a_rerun_that_is_killed_at_any_moment_leaves_the_old_result_the_new_one_or_none(project: Any) -> None:
     project.write("pair.py", PAIR)
     ask = (
@@ -481,6 +477,7 @@ class Halves(kart.TaskOnKart[dict[str, int]]):
         return {"a": time.monotonic_ns(), "b": time.monotonic_ns()}
 
 
+@pytest.mark.local(reason="a folder stands where a file is to be put")
 def test_the_record_goes_first_also_where_a_deleted_output_made_the_task_run() -> None:
     kart.build(Halves())
     record = Path("resources", ".kart/records", f"{__name__}.Halves", f"{Halves().unique_id}.json")

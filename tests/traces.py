@@ -12,6 +12,9 @@ from typing import Final
 IN_PROCESSES: Final = os.environ.get("KART_EXECUTOR", "inline") != "inline"
 """Whether tasks run in other processes than that of the tests."""
 
+STORE_AT: Final = os.environ.get("CORE_TESTS_STORE_AT")
+"""A URL below which the tests store, where that is not on this machine: the tests of plugins give a bucket's."""
+
 _NOTES: Final = "notes.txt"
 
 

@@ -43,6 +43,7 @@ import logging
 import os
 import tempfile
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
 
 from kart_core.builtin.gathering import gathered
@@ -66,6 +67,7 @@ from kart_core.plugin import ConditionalStore, Stat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 __all__ = [
     "Body",
@@ -192,6 +194,10 @@ class ObjectStore(ConditionalStore):
     async def abort(self, upload: Any) -> None:
         """Drops what was sent; no error if there is nothing any more."""
         raise NotImplementedError
+
+    def guarding(self) -> AbstractContextManager[None]:
+        """What all requests are made within, on fsspec's loop; a plugin whose library logs secrets hides them there."""
+        return nullcontext()
 
     async def uploads(
         self, prefix: str, token: str | None
@@ -495,7 +501,8 @@ class ObjectStore(ConditionalStore):
 
         async def whole() -> T:
             try:
-                return await work
+                with self.guarding():
+                    return await work
             finally:
                 ended.set()
 

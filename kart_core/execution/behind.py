@@ -1,7 +1,8 @@
 """Storing behind: a result goes to far storage while the next task runs.
 
 A request to a bucket takes tens of milliseconds in which nothing is done here. What waits for a
-result still waits until it is stored; only tasks that do not depend on it go on.
+result still waits until it is stored; only tasks that do not depend on it go on. One that asks for it
+nevertheless waits when it asks: see `kart_core.underway`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
+from kart_core import underway
 from kart_core.declaration import shape_of
 
 if TYPE_CHECKING:
@@ -64,8 +66,12 @@ class Behind:
                 raise
             return time.perf_counter() - clock
 
+        paths = list(attempt.staged)
         if self._threads is None:
             from concurrent.futures import ThreadPoolExecutor  # a run on a local disk does without
 
             self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="kart-store")
-        return self._threads.submit(copy_context().run, store)
+        future = self._threads.submit(copy_context().run, store)
+        record = attempt.resolved.record_path(attempt.unique_id)
+        underway.announce(attempt.resolved.workspace, [record, *paths], future)
+        return future

@@ -10,16 +10,16 @@ from kart_core.builtin.log_redaction import LogRedaction
 if TYPE_CHECKING:
     from kart_s3.settings import S3Settings
 
-__all__ = ["Connection", "MissingCredentials", "MissingVariable", "connect", "hidden"]
-
-_LIBRARIES = ("botocore", "aiobotocore", "s3fs", "fsspec", "aiohttp")
+__all__ = ["Connection", "MissingCredentials", "MissingVariable", "connect", "hidden", "redaction"]
 
 # Session tokens as requests carry them, and credentials as the services for roles answer.
-_redaction = LogRedaction(
+redaction = LogRedaction(
     r"(?P<keep>x-amz-security-token['\"]?\s*[:=]\s*b?['\"]?)[^'\"\s,&)}]+",
     r"(?P<keep>(?:secret_?access_?key|session_?token|access_?key_?id)['\"]?\s*[:=>]\s*b?['\"]?)[^'\"\s,&<)}]+",
     r"(?P<keep>customer-key['\"]?\s*[:=]\s*b?['\"]?)[^'\"\s,&)}]+",
+    libraries=("botocore", "aiobotocore", "s3fs", "fsspec", "aiohttp"),
 )
+"""Hides the secrets of this process in what is said and logged."""
 
 
 class MissingCredentials(Exception):
@@ -53,6 +53,7 @@ async def connect(settings: S3Settings) -> Connection:
     from aiobotocore.session import AioSession  # pyright: ignore
     from s3fs import S3FileSystem  # pyright: ignore
 
+    redaction.look_again()
     given = _given(settings)
     session: Any = cast("Any", AioSession)(**({"profile": settings.profile} if settings.profile else {}))
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
@@ -61,7 +62,7 @@ async def connect(settings: S3Settings) -> Connection:
         if found is None:
             raise MissingCredentials
         frozen = await found.get_frozen_credentials()
-        _redaction.hide_values(frozen.access_key, frozen.secret_key, frozen.token)
+        redaction.hide_values(frozen.access_key, frozen.secret_key, frozen.token)
     filesystem: Any = cast("Any", S3FileSystem)(
         anon=settings.anonymous,
         endpoint_url=settings.endpoint_url,
@@ -82,7 +83,7 @@ async def connect(settings: S3Settings) -> Connection:
         **given,
     )
     client = await filesystem.set_session()
-    _redaction.watch(_LIBRARIES)
+    redaction.look_again()
     return Connection(filesystem, client)
 
 
@@ -102,7 +103,7 @@ def _moment(text: Any) -> Any:
 
 def hidden(text: str) -> str:
     """The text without the secrets that were used in this process."""
-    return _redaction.hidden(text)
+    return redaction.hidden(text)
 
 
 def _given(settings: S3Settings) -> dict[str, str]:
@@ -119,9 +120,8 @@ def _given(settings: S3Settings) -> dict[str, str]:
             if not value:
                 raise MissingVariable(name)
             given[argument] = value
-    _redaction.hide_values(*given.values())
+    redaction.hide_values(*given.values())
     return given
 
 
-_redaction.hide_values(*(os.environ.get(f"AWS_{name}") for name in ("SECRET_ACCESS_KEY", "SESSION_TOKEN")))
-_redaction.watch(_LIBRARIES)
+redaction.hide_values(*(os.environ.get(f"AWS_{name}") for name in ("SECRET_ACCESS_KEY", "SESSION_TOKEN")))

@@ -11,6 +11,7 @@ from kart_s3 import client, faults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractContextManager
 
     from kart_core.builtin.object_store import Fault
     from kart_s3.settings import S3Settings
@@ -50,6 +51,9 @@ class S3Store(ObjectStore):
 
     def fault(self, error: Exception) -> Fault:
         return faults.fault_of(error, self._bucket, self._settings)
+
+    def guarding(self) -> AbstractContextManager[None]:
+        return client.redaction.guarding()
 
     async def connect(self) -> client.Connection:
         return await client.connect(self._settings)

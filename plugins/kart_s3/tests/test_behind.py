@@ -48,6 +48,28 @@ class Together(kart.TaskOnKart[list[int]]):
         return [len(content) for content in self.load()]
 
 
+class AsksBesides(kart.TaskOnKart[list[int]], priority=-1):
+    """Loads tasks that it does not require, but that run before it."""
+
+    def run(self) -> list[int]:
+        leaves = [many.Leaf(number=number) for number in range(5)]
+        assert all(leaf.complete() for leaf in leaves)
+        return self.load(leaves)
+
+
+@pytest.mark.parametrize("name", ["moto", "seaweed"])
+def test_what_is_on_its_way_is_waited_for_by_who_asks_for_it_without_requiring_it(
+    name: str, project: Project, request: pytest.FixtureRequest
+) -> None:
+    server: Server = request.getfixturevalue(name)
+    project.use(server)
+    with Proxy(server.endpoint) as slow:
+        project.monkeypatch.setenv("AWS_ENDPOINT_URL", slow.endpoint)
+        slow.delay = 0.1
+        *_, found = kart.build(*(many.Leaf(number=number) for number in range(5)), AsksBesides())
+    assert found == [0, 1, 2, 3, 4]
+
+
 def test_a_hundred_results_do_not_wait_for_each_other(far: str, proxy: Proxy) -> None:
     begun = time.monotonic()
     assert kart.build(many.Root(leaves=100)) == sum(range(100))

@@ -56,6 +56,41 @@ def test_debug_logs_in_a_process_of_its_own_hold_no_secret(project: Project, mot
     _clean(outcome.out + outcome.err)
 
 
+LOGGERS = """\
+import logging, threading
+import kart_core as kart, pipeline
+
+task = pipeline.Total(numbers=pipeline.Numbers())
+kart.build(task)
+store = task.output().workspace.store
+print([name for name in logging.root.manager.loggerDict if logging.getLogger(name).filters])
+
+said = []
+class Keeps(logging.Handler):
+    def emit(self, record):
+        said.append(record.getMessage())
+logging.getLogger("botocore").addHandler(Keeps())
+logging.getLogger("botocore").setLevel("DEBUG")
+stop = threading.Event()
+asking = threading.Thread(target=lambda: [store.stat("a") for _ in range(20)] + [stop.set()])
+asking.start()
+own = 0
+while not stop.wait(0.001):
+    logging.getLogger("botocore.auth").debug("my own key is %s", "SECRET")
+    own += 1
+asking.join()
+print(said.count("my own key is SECRET") == own > 0, any("SECRET" in line for line in said if "my own" not in line))
+"""
+
+
+def test_the_log_of_who_uses_the_same_library_beside_kart_is_left_alone(project: Project, moto: Server) -> None:
+    script = LOGGERS.replace("SECRET", SECRET_KEY)
+    url = moto.new_url()
+    outcome = project.python("-c", script, environment=moto.environment(KART_WORKSPACE_DIRECTORY=url))
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines() == ["[]", "True False"]
+
+
 @pytest.mark.parametrize("secret", ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
 def test_errors_hold_no_secret(project: Project, seaweed: Server, secret: str) -> None:
     project.use(seaweed)
