@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -32,6 +33,11 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
             marker = item.get_closest_marker(name)
             if given and marker is not None:
                 item.add_marker(pytest.mark.skip(reason=f"{name} only: {marker.kwargs['reason']}"))
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So it is for what a shell runs in the background, and for all that is started from there. Tests press Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
