@@ -13,7 +13,8 @@ CORE = Path(__file__).resolve().parents[3] / "tests/in_a_bucket.py"
 
 
 @pytest.mark.skipif(not CORE.exists(), reason="the core's tests are not here")
-@pytest.mark.parametrize("name", ["moto", pytest.param("seaweed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["moto", "seaweed"])
 def test_the_cores_tests_hold_in_a_bucket(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     server: Server = request.getfixturevalue(name)
     done = subprocess.run(
