@@ -151,16 +151,22 @@ class Project:
         return sorted(str(path) for path in found if ".kart" not in path.parts)
 
 
-_sessions: list[Any] = []
+def _share_connection() -> None:
+    """Lets all workspaces of a bucket use one connection: to make one takes longer than most tests."""
+    from kart_core.builtin.object_store import ObjectStore
+
+    own, made = ObjectStore._here, list[Any]()
+
+    def shared(store: ObjectStore) -> Any:
+        if not made:
+            made.append(own(store))
+        return made[0]
+
+    ObjectStore._here = shared  # type: ignore[method-assign]
 
 
-def _share_connection(url: str) -> None:
-    """Lets a workspace of a test use the connection of the first one: to make one takes longer than most tests."""
-    store: Any = workspace.open_workspace(url).store
-    if not _sessions:
-        store.stat("a")  # connects
-        _sessions.append(store._session)
-    store._session = _sessions[0]
+if STORE_AT:
+    _share_connection()
 
 
 class Files:
@@ -172,8 +178,6 @@ class Files:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        if "://" in url:
-            _share_connection(url)
 
     @property
     def _store(self) -> Any:
@@ -247,7 +251,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         monkeypatch.setenv("KART_WORKSPACE_DIRECTORY", f"{STORE_AT}/{uuid.uuid4().hex}/resources")
     modules = set(sys.modules)
     config.load_default()
-    Files(os.environ.get("KART_WORKSPACE_DIRECTORY", ""))
     yield Project(tmp_path, capsys)
     own = [
         name
