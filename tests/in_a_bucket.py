@@ -23,4 +23,4 @@ if __name__ == "__main__":
     os.chdir(here.parent)
     sys.path[0] = str(here.parent)
     files = [str(here / f"test_{name}.py") for name in FILES]
-    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *files, *sys.argv[1:]]))
+    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--numprocesses", "2", *files, *sys.argv[1:]]))

@@ -662,7 +662,7 @@ if __name__ == "__main__":
 def test_a_reader_sees_the_old_result_or_the_new_one_or_none_and_never_a_mixture(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = 20 if STORE_AT else 300
+    times = 8 if STORE_AT else 300
     project.write("renews.py", RENEWS)
     monkeypatch.syspath_prepend(project.folder)
     assert project.python("renews.py", "1").code == 0

@@ -13,8 +13,7 @@ CORE = Path(__file__).resolve().parents[3] / "tests/in_a_bucket.py"
 
 
 @pytest.mark.skipif(not CORE.exists(), reason="the core's tests are not here")
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["moto", "seaweed"])
+@pytest.mark.parametrize("name", ["seaweed", pytest.param("moto", marks=pytest.mark.slow)])
 def test_the_cores_tests_hold_in_a_bucket(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     server: Server = request.getfixturevalue(name)
     done = subprocess.run(
