@@ -43,9 +43,15 @@ class Ahead:
         self._read: dict[str, bytes | None] = {}
         if len(tasks) < 2:
             return
+        by_class: dict[type[Any], Resolved] = {}  # tasks that were given no settings of their own share it
         for task in tasks:
             if task._kart_recorded and not task._kart_wraps:
-                here = resolved(task)
+                cls = type(task)
+                here = by_class.get(cls)
+                if here is None or task._kart_given:
+                    here = resolved(task)
+                    if not task._kart_given:
+                        by_class[cls] = here
                 if not here.workspace.remote:
                     continue
                 if here.serializer is not None and hasattr(here.workspace.store, "read_many"):

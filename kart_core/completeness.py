@@ -51,6 +51,7 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[tupl
     targets: dict[int, list[Target]] = {}
     workspaces: list[Workspace] = []
     paths: list[str] = []
+    places: dict[Resolved, str | None] = {}
     for i in asked:
         here = resolutions[i]
         if here.serializer is None:
@@ -58,15 +59,17 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[tupl
             workspaces.extend([here.workspace] * len(own))
             paths.extend([target.path for target in own])
         else:
-            path = f"{here.result_path}_{ids[i]}.pkl"
-            local = here.workspace.store.local_path(path)
-            # That there is a file is enough where its path holds the id, and is found out in half the time on this
-            # machine's file system; that there is none is for the store to say.
-            if local is not None and not here.modification_time_check and os.access(local, os.F_OK):
+            if here not in places:
+                # That there is a file is enough where its path holds the id, and is found out in half the time on this
+                # machine's file system; that there is none is for the store to say.
+                checked = here.modification_time_check
+                places[here] = None if checked else here.workspace.store.local_path(here.result_path)
+            place = places[here]
+            if place is not None and os.access(f"{place}_{ids[i]}.pkl", os.F_OK):
                 lacking[i] = None
                 continue
             workspaces.append(here.workspace)
-            paths.append(path)
+            paths.append(f"{here.result_path}_{ids[i]}.pkl")
         unsettled.append(i)
     answers = iter(_stats(workspaces, paths))
     for i in unsettled:

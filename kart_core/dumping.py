@@ -91,19 +91,18 @@ def _stage(attempt: Attempt, target: Target, value: Any) -> None:
             f"{task!r} dumped an empty {type(value).__name__} to {target.path}, and fail_on_empty_dump is set; look at "
             "its input, or switch the setting off"
         )
-
-    def directory() -> str:
-        return staging_directory(task, target)
-
-    own: list[BaseException] = []  # what the user's own generator raised
+    own: list[BaseException] | None = None  # what the user's own generator raised
     if is_lazy(value):
+        own = []
         value = _watched(value, own)
     try:
-        made = content.write(serializer.dump, value, directory, seekable=serializer.seekable)
+        made = content.write(
+            serializer.dump, value, lambda: staging_directory(task, target), seekable=serializer.seekable
+        )
     except KartError:
         raise
     except Exception as error:
-        if error in own:
+        if own and error in own:
             raise
         if isinstance(error, OSError):
             raise storage_error(target.workspace, target.path, error) from error

@@ -100,9 +100,9 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
     strict: list[Node] = []
     scope: set[Node] = set()  # what stands above a task that asks for everything upstream
     met = set(level)
-    late: Mapping[Node, str] = {}
+    told = dict(forced)
     while level:
-        reasons = {node: why for node in level if (why := forced.get(node) or late.get(node) or _own_rerun(node))}
+        reasons = {node: why for node in level if (why := told.get(node) or _own_rerun(node))}
         asked = [node for node in level if not node.task._kart_wraps and node not in reasons]
         seen = look([node.task for node in asked], [node.resolved for node in asked])
         for node, (lacking, record) in zip(asked, seen, strict=True):
@@ -128,6 +128,7 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
         level = list(dict.fromkeys(below))
         if not level:
             late = _met_late(graph)
+            told |= late
             level = list(late)
     _run_what_strictly_must(graph, strict)
 

@@ -54,6 +54,8 @@ class Generators:
         self._seeders: dict[str, Seeder] = {}
         self._methods: Sequence[str] = ()
         self._called: tuple[str, ...] | None = None
+        self._seed_calls: list[Callable[[int], object]] = []
+        self._waiting: list[Seeder] = []
         self._saved: dict[str, tuple[Seeder, Any]] = {}  # by the methods called, in their order
         self._suspended: list[tuple[Seeder, Any]] = []
         self._watcher: _Watcher | None = None
@@ -150,16 +152,16 @@ class Generators:
         if methods != self._methods:
             self._give_back(but=methods)
             self._methods = methods
-        waiting: list[Seeder] = []
-        for method in methods:
-            seeder = self._seeders.get(method) or self._seeder(method)
-            if method in self._saved:
-                seeder.seed(value)
-            elif seeder.module not in sys.modules or not self._seed(seeder, value):
-                waiting.append(seeder)
-        if waiting:
-            if self._armed is None or self._armed.seeders != waiting:
-                self._armed = _Watcher(waiting, self._seed)
+        if self._called is None:
+            self._sort()
+        for seed in self._seed_calls:
+            seed(value)
+        for seeder in self._waiting:
+            if seeder.module in sys.modules and self._seed(seeder, value):
+                self._sort()
+        if self._waiting:
+            if self._armed is None or self._armed.seeders is not self._waiting:
+                self._armed = _Watcher(self._waiting, self._seed)
             self._armed.value = value
             self._watcher = self._armed
             sys.meta_path.insert(0, self._watcher)
@@ -172,9 +174,15 @@ class Generators:
 
     def called(self) -> tuple[str, ...]:
         """Those of the methods that were called for the task: the others' libraries it did not import."""
-        if self._called is None:
-            self._called = tuple([method for method in self._methods if method in self._saved])
-        return self._called
+        return self._called if self._called is not None else self._sort()
+
+    def _sort(self) -> tuple[str, ...]:
+        """Finds out, and keeps, which methods are called and which wait for their library."""
+        called = tuple([method for method in self._methods if method in self._saved])
+        self._called = called
+        self._seed_calls = [self._seeder(method).seed for method in called]
+        self._waiting = [self._seeder(method) for method in self._methods if method not in self._saved]
+        return called
 
     def _seed(self, seeder: Seeder, value: int, done: str = "") -> bool:
         if seeder.method in self._saved:
@@ -329,7 +337,9 @@ class _Watcher:
 
 
 def _disarm(watcher: _Watcher) -> None:
-    if watcher in sys.meta_path:  # a task may have put the list in order itself
+    if sys.meta_path and sys.meta_path[0] is watcher:
+        del sys.meta_path[0]
+    elif watcher in sys.meta_path:  # a task may have put the list in order itself
         sys.meta_path.remove(watcher)
 
 

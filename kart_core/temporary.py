@@ -71,7 +71,7 @@ def sweep(folder: str, *, wholly: bool = False) -> None:
     try:
         with os.scandir(folder) as entries:
             some = entries if wholly else islice(entries, _MOST)
-            found = [entry.name for entry in some if entry.name[0] == "." and entry.name[-4:] == ".tmp"]
+            found = [name for entry in some if (name := entry.name)[0] == "." and name[-4:] == ".tmp"]
     except OSError:  # it is not there yet, or may not be listed: then it is not for us to clean
         return
     for name in found:

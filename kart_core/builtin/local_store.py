@@ -117,8 +117,15 @@ class LocalStore(Store):
     def put(self, path: str, data: bytes) -> None:
         if ".." in path or path[:1] in ("", "/"):
             refuse_way_out(path)
-        temporary = self._write_temporary(path, data)
+        # Each result and each record goes this way, so that it is `_write_temporary` written out.
+        temporary, descriptor = self._open_temporary(path)
         try:
+            try:
+                written = os.write(descriptor, data)
+                if written < len(data):
+                    _write_rest(descriptor, data, written)
+            finally:
+                os.close(descriptor)
             os.replace(temporary, self._base + path)
         except BaseException:
             os.unlink(temporary)
@@ -201,9 +208,7 @@ class LocalStore(Store):
         temporary, descriptor = self._open_temporary(path)
         try:
             try:
-                written = os.write(descriptor, data)
-                while written < len(data):
-                    written += os.write(descriptor, memoryview(data)[written:])
+                _write_rest(descriptor, data, 0)
             finally:
                 os.close(descriptor)
         except BaseException:
@@ -254,6 +259,11 @@ class LocalStore(Store):
         """Whether a link to a folder leads to one that holds it: following it would never end."""
         held_by = os.path.realpath(self._base + folder) + os.sep
         return held_by.startswith(os.path.join(os.path.realpath(self._base + folder + name), ""))
+
+
+def _write_rest(descriptor: int, data: bytes, written: int) -> None:
+    while written < len(data):  # one call takes 2 GiB at most
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def refuse_way_out(path: str) -> None:

@@ -70,20 +70,20 @@ class InlineCrew:
         return bool(self._storing) or (self._aside is not None and self._aside.busy)
 
     def fill(self, scheduler: Scheduler) -> None:
-        """Runs the next task."""
+        """Runs tasks until there is something to wait for, or none can run."""
         if self._aside is not None and self._aside.busy:
             self._aside.resume()
             self._wait_aside(self._aside, scheduler)
         if len(self._storing) >= AT_ONCE:
             return
-        node = scheduler.peek()
-        if node is None:
-            return
-        if node.resolved.shape.policy.timeout is not None:
-            self._run_aside(scheduler)
-            return
-        scheduler.take()
-        self._run(node, scheduler)
+        while (node := scheduler.peek()) is not None:
+            if node.resolved.shape.policy.timeout is not None:
+                self._run_aside(scheduler)
+                return
+            scheduler.take()
+            self._run(node, scheduler)
+            if self._storing:
+                return
 
     def _run(self, node: Node, scheduler: Scheduler) -> None:
         scheduler.started(node)
@@ -96,6 +96,7 @@ class InlineCrew:
                 scheduler.next_number(),
                 node.record,
                 scheduler.expired(node),
+                node.resolved,
             ).result()
         except (Exception, SystemExit) as error:
             scheduler.failed(node, time.perf_counter() - clock, error)

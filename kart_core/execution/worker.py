@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from kart_core.execution.leases import Lease, Seen
     from kart_core.execution.locking import Locking
     from kart_core.plugin import Stat
+    from kart_core.resolved import Resolved
     from kart_core.running import Attempt
     from kart_core.seeding import Generators
     from kart_core.task import TaskOnKart
+    from kart_core.workspace import Workspace
 
     AnyTask = TaskOnKart[Any]
 
@@ -62,9 +64,16 @@ class Worker:
         self._behind = behind
         self._locking = locking
         self._shared: dict[tuple[type, tuple[str, ...], int], str] = {}
+        self._formatted: set[Workspace] = set()
 
     def execute(
-        self, task: AnyTask, replaces: bool, number: int, planned: Stat | None = None, expired: Seen | None = None
+        self,
+        task: AnyTask,
+        replaces: bool,
+        number: int,
+        planned: Stat | None = None,
+        expired: Seen | None = None,
+        here: Resolved | None = None,
     ) -> float | Future[float]:
         """Runs a task and stores its result.
 
@@ -74,6 +83,7 @@ class Worker:
             number: of the attempt, within the run.
             planned: under leases, what the plan saw of that record.
             expired: of a `kart_core.execution.leases.Watch`: the lease that is to be taken over.
+            here: what holds for the task, where it is known.
 
         Returns:
             How many seconds it took; where the result is stored behind, a future of it.
@@ -86,7 +96,7 @@ class Worker:
         started, clock = time.time(), time.perf_counter()
         behind: Future[float] | None = None
         with running.one_at_a_time:
-            attempt = running.Attempt(task, f"{self._run}-{number}", resolved(task), self._progress_of(task))
+            attempt = running.Attempt(task, f"{self._run}-{number}", here or resolved(task), self._progress_of(task))
             if attempt.above is not None:
                 _refuse_circle(attempt)
             lease: Lease | None = None
@@ -98,7 +108,8 @@ class Worker:
                         replaces = self._locking.look_again(attempt.resolved, attempt.unique_id, planned)
                 extra = self._run_task(task, attempt)
                 _require_all_outputs(task, attempt)
-                _require_same_files(task, attempt)
+                if not attempt.resolved.shape.all_scalars:
+                    _require_same_files(task)
                 beginning = self._beginning_of_record(attempt, extra, started)
                 if self._behind is not None and self._behind.takes(attempt):
                     commit = partial(self._commit, attempt, replaces, beginning, clock, lease)
@@ -183,7 +194,9 @@ class Worker:
             if lease is not None:
                 lease.check()
             with guarded(workspace, path):
-                workspace.ensure_format()
+                if workspace not in self._formatted:
+                    workspace.ensure_format()
+                    self._formatted.add(workspace)
                 if replaces:
                     forget(workspace, path)
                     store.remove(path)
@@ -217,10 +230,8 @@ def _output(target: Target, size: int, digest: str) -> Output:
     return Output(target.path, size, digest, f"{serializer.suffix}/{serializer.version}", mark)
 
 
-def _require_same_files(task: AnyTask, attempt: Attempt) -> None:
+def _require_same_files(task: AnyTask) -> None:
     """A file that became another since the task was made would be stored under the id of the old content."""
-    if attempt.resolved.shape.all_scalars:
-        return
     if holds_files(task) and identity_now(task) != identity(task):
         raise KartError(
             f"a file that {task!r} holds was changed since the task was made, so its result belongs to no id; "
