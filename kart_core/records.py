@@ -86,7 +86,7 @@ class Record:
     unrecorded: Mapping[str, Any]
     """What tasks that have no record of their own, external data and bundles, were made of, by unique id."""
     seed: Mapping[str, Any]
-    """``value`` and ``methods``: which were called with it."""
+    """``value`` and ``methods``: each was called with it, where its library was imported or as soon as it was."""
     code: str | None
     """The digest of the task's code, where its source could be read."""
     started: float
@@ -309,7 +309,7 @@ def shared(methods: Sequence[str], code: str | None, plugins: Mapping[str, str])
     """What the records of many tasks have in common, for `encoded`: as JSON, from the middle of the seed on.
 
     Args:
-        methods: the seeding methods that were called.
+        methods: the seeding methods: each was called, where its library was imported or as soon as it was.
         code: the digest of the tasks' code.
         plugins: the outside plugins that took part.
     """

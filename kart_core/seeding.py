@@ -53,7 +53,7 @@ class Generators:
         self._outer: Generators | None = None
         self._seeders: dict[str, Seeder] = {}
         self._methods: Sequence[str] = ()
-        self._called: tuple[str, ...] | None = None
+        self._sorted = False
         self._seed_calls: list[Callable[[int], object]] = []
         self._waiting: list[Seeder] = []
         self._saved: dict[str, tuple[Seeder, Any]] = {}  # by the methods called, in their order
@@ -96,7 +96,7 @@ class Generators:
 
     def _give_back(self, but: Container[str] = ()) -> None:
         """Gives back, last saved first, until what is left need not be."""
-        self._called = None
+        self._sorted = False
         names = list(self._saved)
         others = (i for i, name in enumerate(names) if name not in but)
         with ExitStack() as stack:  # one that fails keeps none of the others from being given back
@@ -152,7 +152,7 @@ class Generators:
         if methods != self._methods:
             self._give_back(but=methods)
             self._methods = methods
-        if self._called is None:
+        if not self._sorted:
             self._sort()
         for seed in self._seed_calls:
             seed(value)
@@ -172,17 +172,11 @@ class Generators:
             _disarm(self._watcher)
             self._watcher = None
 
-    def called(self) -> tuple[str, ...]:
-        """Those of the methods that were called for the task: the others' libraries it did not import."""
-        return self._called if self._called is not None else self._sort()
-
-    def _sort(self) -> tuple[str, ...]:
+    def _sort(self) -> None:
         """Finds out, and keeps, which methods are called and which wait for their library."""
-        called = tuple([method for method in self._methods if method in self._saved])
-        self._called = called
-        self._seed_calls = [self._seeder(method).seed for method in called]
+        self._sorted = True
+        self._seed_calls = [self._seeder(method).seed for method in self._methods if method in self._saved]
         self._waiting = [self._seeder(method) for method in self._methods if method not in self._saved]
-        return called
 
     def _seed(self, seeder: Seeder, value: int, done: str = "") -> bool:
         if seeder.method in self._saved:
@@ -190,7 +184,7 @@ class Generators:
         if not _imported(seeder.module, done):
             return False
         self._saved[seeder.method] = (seeder, seeder.save())
-        self._called = None
+        self._sorted = False
         seeder.seed(value)
         return True
 

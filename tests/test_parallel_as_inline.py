@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy.random  # a record names the methods that were called: those whose libraries a process has imported
+import numpy
 import pytest
 
 import kart_core as kart

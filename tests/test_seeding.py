@@ -231,6 +231,28 @@ def test_a_task_that_names_no_method_draws_from_the_callers_generator() -> None:
     assert anew(Call(function=state, fix_random_seed_methods=[])) == before
 
 
+RECORDED = """
+import sys
+import kart_core as kart
+
+class Plain(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        return 1
+
+kart.build(Plain())
+print("numpy" in sys.modules, kart.record(Plain()).seed)
+"""
+
+
+def test_the_record_tells_the_same_methods_whatever_the_process_had_imported(project: Project) -> None:
+    project.write("without.py", RECORDED)
+    project.write("with_numpy.py", "import numpy\n" + RECORDED)
+    without, with_numpy = (project.python(name).out.split(None, 1) for name in ("without.py", "with_numpy.py"))
+    assert (without[0], with_numpy[0]) == ("False", "True")
+    assert "numpy.random.seed" in without[1]
+    assert without[1].partition("'methods'")[2] == with_numpy[1].partition("'methods'")[2]
+
+
 def test_the_record_tells_the_seed_and_the_methods() -> None:
     task = DrawNumpy(**FIXED)
     kart.build(task)

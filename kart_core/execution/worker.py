@@ -177,11 +177,11 @@ class Worker:
 
     def _beginning_of_record(self, attempt: Attempt, extra: list[AnyTask], started: float) -> str:
         """The greater part of the record: all that may fail, or that is only so before anything stored is touched."""
-        task, called, used = attempt.task, self._generators.called(), attempt.resolved.host.used()
-        key = (type(task), called, len(used))
+        task, methods, used = attempt.task, tuple(attempt.resolved.methods), attempt.resolved.host.used()
+        key = (type(task), methods, len(used))
         common = self._shared.get(key)
         if common is None:
-            common = self._shared[key] = shared(called, code_of(task), used)
+            common = self._shared[key] = shared(methods, code_of(task), used)
         required = required_tasks(task)
         return encoded(attempt, (*required, *extra) if extra else required, common, started)
 

@@ -138,11 +138,11 @@ def test_the_plugin_changes_no_id_and_no_number(ask: Any, folder: Path) -> None:
     assert answers[0] == answers[1]
 
 
-def test_the_record_tells_the_seed_and_the_methods_that_were_called(ask: Any, folder: Path) -> None:
+def test_the_record_tells_the_seed_and_the_methods_whatever_the_process_had_imported(ask: Any, folder: Path) -> None:
     (folder / "main.py").write_text(MAIN)
     seed = ask("dict(kart.record(task).seed)", "import random; from collections.abc import Sequence",
                "class Draw(kart.TaskOnKart[int]):",
                "    def run(self): return random.randint(0, 100)",
                f"task = Draw(fix_random_seed_methods={METHODS[:2]!r}, fix_random_seed_value=57)",
                "kart.build(task)")  # fmt: skip
-    assert seed == {"value": 57, "methods": ["random.seed"]}, "it did not import numpy"
+    assert seed == {"value": 57, "methods": METHODS[:2]}
