@@ -425,6 +425,59 @@ def test_tasks_of_a_package_run_as_a_module_run_on_workers(project: Any) -> None
     assert (done.code, done.out) == (0, "6\n"), done.err
 
 
+INSTALLED = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "flow-to-install"
+version = "1"
+""",
+    "flow_to_install/__init__.py": """\
+import kart_core as kart
+
+from flow_to_install.beside import helper
+
+
+class One(kart.TaskOnKart[int]):
+    n: int
+
+    def run(self) -> int:
+        return helper(self.n)
+
+
+class Both(kart.TaskOnKart[int]):
+    ones: tuple[One, ...]
+
+    def run(self) -> int:
+        return sum(self.load(self.ones))
+""",
+    "flow_to_install/beside.py": "def helper(n: int) -> int:\n    return 2 * n\n",
+}
+
+
+def test_tasks_of_an_installed_package_run_on_workers_of_an_isolated_interpreter(project: Any, tmp_path: Path) -> None:
+    for name, text in INSTALLED.items():
+        project.write(f"source/{name}", text)
+    installed = tmp_path / "installed"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", installed], check=True)
+    python = installed / "bin" / "python"
+    ask = [python, "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())
+    # What kart needs is where this Python has it; the package is nowhere but here.
+    here = [str(Path(kart.__file__).parents[1]), *(path for path in sys.path if path.endswith("site-packages"))]
+    (site / "kart.pth").write_text("\n".join(here))
+    options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "install", *options, "--target", site, project.folder / "source"]
+    subprocess.run(pip, check=True)
+    build = "from flow_to_install import Both, One; ones = tuple(One(n=i) for i in range(4))"
+    print_it = "import kart_core as kart; print(kart.build(Both(ones=ones), workers=2))"
+    words = [python, "-I", "-c", f"{build}; {print_it}"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (0, "12\n"), done.stderr
+
+
 def test_a_script_that_builds_without_a_guard_is_told_so(project: Any) -> None:
     project.write("beside.py", "def helper(n: int) -> int:\n    return 2 * n\n")
     project.write("pipeline.py", SCRIPT + "kart.build(One(n=1), One(n=2), workers=2)\n")

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import kart_core as kart
 from kart_core.builtin.local_store import LocalStore
 from kart_core.plugin import Plugin, Storage, Store, hookimpl
+from tests.conftest import Project
 from tests.traces import IN_PROCESSES, note, noted, notes
 
 METHODS = ["random.seed", "numpy.random.seed"]

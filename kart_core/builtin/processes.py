@@ -183,8 +183,14 @@ def _named(number: int) -> str:
 
 
 def _flags() -> list[str]:
-    """The flags of this interpreter that decide what code means and which warnings are shown."""
+    """The flags of this interpreter that decide what code means, where it is found and which warnings are shown."""
     flags = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    if sys.flags.isolated:
+        flags += ["-I"]
+    else:
+        asked = {"-E": sys.flags.ignore_environment, "-s": sys.flags.no_user_site}
+        flags += [flag for flag, is_set in asked.items() if is_set]
+        flags += ["-P"] if getattr(sys.flags, "safe_path", False) else []  # since Python 3.11
     if sys.flags.dev_mode:
         flags += ["-X", "dev"]
     if sys.flags.utf8_mode:
