@@ -100,6 +100,25 @@ class OnGpu(kart.TaskOnKart[int], resources={"gpu": 1}):
         return self.i
 
 
+class First(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        return 1
+
+class Part(kart.TaskOnKart[int], resources={"gpu": 1}):
+    i: int
+    def run(self) -> int:
+        with open("began.txt", "a") as file:
+            file.write("part ")
+        time.sleep(0.1 + 0.07 * (self.i % 2))
+        return self.i
+
+class Whole(kart.TaskOnKart[int], resources={"gpu": 2}, priority=1):
+    first: First
+    def run(self) -> int:
+        with open("began.txt", "a") as file:
+            file.write("whole ")
+        return 0
+
 class Chatty(kart.TaskOnKart[int]):
     def run(self) -> int:
         print("printed by the task")
@@ -267,6 +286,16 @@ def test_a_configured_limit_lets_more_of_a_resource_be_used(project: Any, pipe: 
     spans = sorted(tuple(map(float, line.split())) for line in Path("gpu.txt").read_text().splitlines())
     together = max(sum(a <= begun < b for a, b in spans) for begun, _ in spans)
     assert together == 2
+
+
+def test_a_task_that_takes_more_of_a_resource_is_not_kept_waiting_by_those_that_take_less(
+    project: Any, pipe: Any
+) -> None:
+    project.write("kart.toml", "[resources]\ngpu = 2\n")
+    kart.build(pipe.Whole(first=pipe.First()), *(pipe.Part(i=i) for i in range(12)), workers=3)
+    began = Path("began.txt").read_text().split()
+    assert sorted(began) == ["part"] * 12 + ["whole"]
+    assert began.index("whole") < 8
 
 
 def test_more_of_a_resource_than_there_is_is_refused_when_planned(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -567,6 +596,43 @@ class Logs(kart.TaskOnKart[int]):
     assert done.code != 0
     assert "secrets do not travel" in done.err
     assert "swordfish" not in done.err
+
+
+def test_a_secret_that_its_class_makes_itself_is_made_in_the_worker(project: Any) -> None:
+    project.write(
+        "hidden.py",
+        """\
+import os
+import kart_core as kart
+
+class Logs(kart.TaskOnKart[int]):
+    key: kart.Secret = kart.parameter(factory=lambda: kart.Secret(os.environ["THE_KEY"]), significant=False)
+    def run(self) -> int:
+        return len(self.key.reveal())
+""",
+    )
+    done = project.shell("run", "hidden:Logs", "--workers", "2", "--print", environment={"THE_KEY": "swordfish"})
+    assert done.code == 0, done.err
+    assert "9" in done.out.split()
+
+
+def test_a_letter_that_the_console_cannot_show_does_not_end_the_run(project: Any) -> None:
+    project.write(
+        "says.py",
+        """\
+import kart_core as kart
+
+class Says(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        print("caf\\u00e9")
+        return 7
+
+if __name__ == "__main__":
+    print(kart.build(Says(), workers=2))
+""",
+    )
+    done = project.python("says.py", environment={"PYTHONIOENCODING": "ascii:strict"})
+    assert (done.code, done.out) == (0, "caf\\xe9\n7\n"), done.err
 
 
 def test_a_plugin_that_was_given_as_an_object_cannot_go_to_workers(pipe: Any) -> None:

@@ -145,6 +145,10 @@ class Printed(io.TextIOBase):
 def show(stream: str, text: str) -> None:
     """Writes what a worker printed."""
     file = sys.stdout if stream == "stdout" else sys.stderr
-    if file is not None:  # a program without a console has none
+    if file is None:  # a program without a console has none
+        return
+    try:
         file.write(text)
-        file.flush()
+    except UnicodeEncodeError:  # the run does not end for a letter that this console cannot show
+        file.write(text.encode(file.encoding, "backslashreplace").decode(file.encoding))
+    file.flush()

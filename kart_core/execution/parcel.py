@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from kart_core.declaration import shape_of
+from kart_core.declaration import Factory, shape_of
 from kart_core.errors import KartError, ParameterError
 from kart_core.frozen import freeze
 from kart_core.identity import canonical, identity, requirements, state_of, tasks_in
@@ -131,7 +131,10 @@ class Sender:
 
     def _sendable(self, shape: Shape, name: str, value: Any) -> Any:
         if type(value) is Secret:
-            if value != state_of(shape).values[name]:
+            own = state_of(shape).values[name]
+            if isinstance(own, Factory):
+                own = own.make()
+            if value != own:
                 raise ParameterError(
                     f"the secret {name!r} of {shape.name} was given in Python, and secrets do not travel to other "
                     "processes; set it in the environment or the configuration, where a worker finds it, or run "

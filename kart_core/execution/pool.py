@@ -8,6 +8,7 @@ goes alone, and only to a worker that has nothing else. A worker of which nothin
 
 from __future__ import annotations
 
+import logging
 import pickle
 import selectors
 import time
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from kart_core.execution.scheduler import Scheduler
     from kart_core.graph import Node
     from kart_core.plugin import RemoteWorker, WorkerPool
+
+_log = logging.getLogger("kart_core.build")
 
 BUDGET: Final = 0.02
 """Seconds of work that one batch holds."""
@@ -421,7 +424,10 @@ class ProcessCrew:
         """Whether that very attempt has written its record, which it could not tell any more."""
         try:
             found = fetch(node.resolved.workspace, node.resolved.record_path(node.unique_id))
-        except CorruptResultError:
+        except (CorruptResultError, StorageError) as error:
+            _log.warning(
+                "whether a result of %r was stored cannot be told, so its task counts as failed: %s", node.task, error
+            )
             return False
         return found is not None and found.attempt == f"{self._run}-{number}"
 
@@ -449,6 +455,9 @@ class ProcessCrew:
     def finish(self, scheduler: Scheduler) -> None:
         """Ends an interrupted run: running tasks are given a moment, then stopped; a second Ctrl-C stops at once."""
         first = self._interruption.count
+        for link in [link for link in self._links if not link.ready]:
+            link.process.kill()  # it has begun nothing, and an interpreter that is just starting tells of an interrupt
+            self._drop(link)
         for link in self._links:
             link.send(b"R")
         self._listen(scheduler, GRACE, lambda: self._interruption.count <= max(first, 1))

@@ -140,12 +140,28 @@ class Scheduler:
         """The task that is next, or None where none can run now."""
         if self._delayed:
             self._wake()
-        first = None
-        for needs, heap in self._ready.items():
-            if heap and (first is None or heap[0] < first) and (not needs or self._fits(needs)):
-                first = heap[0]
-        self._next = None if first is None else first[3]
+        heaps = self._ready
+        if len(heaps) == 1 and () in heaps:  # nobody takes of anything
+            heap = heaps[()]
+            self._next = heap[0][3] if heap else None
+        else:
+            self._next = self._first_that_fits()
         return self._next
+
+    def _first_that_fits(self) -> Node | None:
+        """The most urgent of those for which there is enough.
+
+        What one of them waits for is kept for it: those that come after it do not take of that, for where they are
+        many and take less each, there would never be enough at once.
+        """
+        kept: set[str] = set()
+        for head, needs in sorted((heap[0], needs) for needs, heap in self._ready.items() if heap):
+            if not kept.isdisjoint(name for name, _ in needs):
+                continue
+            if self._fits(needs):
+                return head[3]
+            kept.update(name for name, _ in needs)
+        return None
 
     def take(self) -> Node:
         """Takes the task that `peek` gave; its resources are its own until it is told what became of it."""
