@@ -14,7 +14,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-parallel test-plugins check format docs-examples bench bench-parallel clean
+# The suites of single plugins are test-kart_s3 and so on.
+.PHONY: help demo test test-core test-parallel test-plugins $(PLUGINS:%=test-%) check format docs-examples bench bench-parallel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,9 +68,14 @@ test-parallel: $(VENV)/dev ## the tests of graphs, failure, reruns and seeding o
 	  tests/test_parallel_as_inline.py -k 'other_processes and 2-'
 
 test-plugins: $(PLUGINS:%=$(VENV)-%/dev) ## the tests of each plugin, against the servers that they start themselves
-	@failed=; for plugin in $(PLUGINS); do echo "== $$plugin"; bin=$$(cd $(VENV)-$$plugin/bin && pwd); \
-	  (cd plugins/$$plugin && PATH="$$bin:$$PATH" $$bin/python -m pytest tests) || failed="$$failed $$plugin"; \
-	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+	@$(MAKE) --no-print-directory --keep-going --jobs $(JOBS) $(IN_ORDER) $(PLUGINS:%=test-%)
+
+# They wait for their servers more than they compute: as many run at once as there are jobs, each tells all at its end.
+IN_ORDER = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+$(PLUGINS:%=test-%): test-%: $(VENV)-%/dev
+	@echo "== $*"
+	@cd plugins/$* && PATH="$(CURDIR)/$(VENV)-$*/bin:$$PATH" $(CURDIR)/$(VENV)-$*/bin/python -m pytest tests
 
 check: $(VENV)/dev $(PLUGINS:%=$(VENV)-%/dev) ## types, style, and which module may import which
 	$(BIN)/ruff check .
