@@ -23,4 +23,6 @@ def test_the_cores_tests_hold_in_a_bucket(bucket: Any, tmp_path: Path) -> None:
         text=True,
         timeout=1800,
     )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
+    print(done.stdout)  # how many passed, and what was left out and why: shown with -rP
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert bucket.names()
