@@ -30,15 +30,15 @@ def command(name: str, program: str) -> str:
     return str(FOLDER / name / "bin" / program)
 
 
-def make() -> None:
-    """Makes each environment that is not there yet, and brings each up to date."""
-    for name, packages in PACKAGES.items():
+def make(*names: str) -> None:
+    """Makes each environment that is not there yet, and brings each up to date; `names` for these alone."""
+    for name in names or PACKAGES:
         if not Path(python(name)).exists():
             print(f"making the environment of {name}", file=sys.stderr)
             venv.create(FOLDER / name, with_pip=True)
         pip = [python(name), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
         subprocess.run([*pip, "pip>=22.3"], check=True)
-        subprocess.run([*pip, "--constraint", str(HERE.parent / "constraints.txt"), *packages], check=True)
+        subprocess.run([*pip, "--constraint", str(HERE.parent / "constraints.txt"), *PACKAGES[name]], check=True)
 
 
 def versions() -> dict[str, str]:

@@ -43,6 +43,7 @@ while True:
 def main() -> None:
     """Measures and prints."""
     sys.path.insert(0, str(TESTS))
+    environments.make("gokart")
     python = environments.python("gokart")
     subprocess.run([python, "-m", "pip", "install", "--quiet", "boto3"], check=True)
     with _server() as server, _far(server.endpoint) as endpoint:
