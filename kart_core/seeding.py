@@ -20,7 +20,7 @@ from kart_core.plugin import Seeder
 from kart_core.settings import DEFAULT_SEED_METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -171,6 +171,29 @@ class Generators:
         if self._watcher is not None:
             _disarm(self._watcher)
             self._watcher = None
+
+    def put_away(self) -> Sequence[tuple[Seeder, Any]]:
+        """Ends a task's turn before its end; others may run until `take_up`.
+
+        Returns:
+            How far its generators have come.
+        """
+        self.release()
+        states = [(seeder, seeder.save()) for seeder, _ in self._saved.values()]
+        self._give_back()
+        return states
+
+    def take_up(self, methods: Sequence[str], value: int, states: Iterable[tuple[Seeder, Any]]) -> None:
+        """Goes on with a task that was put away.
+
+        Args:
+            methods: those of the task, which need not have been called yet: it may import a library later.
+            value: the task's seed.
+            states: what `put_away` gave.
+        """
+        self.fix(methods, value)
+        for seeder, state in states:
+            seeder.restore(state)
 
     def _sort(self) -> None:
         """Finds out, and keeps, which methods are called and which wait for their library."""

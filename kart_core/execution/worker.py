@@ -94,7 +94,6 @@ class Worker:
             Exception: what `run` raised, or why its result could not be stored; what was stored before is as it was.
         """
         started, clock = time.time(), time.perf_counter()
-        behind: Future[float] | None = None
         with running.one_at_a_time:
             attempt = running.Attempt(task, f"{self._run}-{number}", here or resolved(task), self._progress_of(task))
             if attempt.above is not None:
@@ -107,15 +106,7 @@ class Worker:
                     if lease is not None:
                         replaces = self._locking.look_again(attempt.resolved, attempt.unique_id, planned)
                 extra = self._run_task(task, attempt)
-                _require_all_outputs(task, attempt)
-                if not attempt.resolved.shape.all_scalars:
-                    _require_same_files(task)
-                beginning = self._beginning_of_record(attempt, extra, started)
-                if self._behind is not None and self._behind.takes(attempt):
-                    commit = partial(self._commit, attempt, replaces, beginning, clock, lease)
-                    behind = self._behind.submit(attempt, commit, clock)
-                else:
-                    self._commit(attempt, replaces, beginning, clock, lease)
+                behind = self._store(attempt, replaces, extra, started, clock, lease)
             except BaseException:
                 attempt.discard()
                 if lease is not None:
@@ -124,6 +115,26 @@ class Worker:
             finally:
                 running.enter(before)
         return time.perf_counter() - clock if behind is None else behind
+
+    def _store(
+        self,
+        attempt: Attempt,
+        replaces: bool,
+        extra: list[AnyTask],
+        started: float,
+        clock: float,
+        lease: Lease | None,
+    ) -> Future[float] | None:
+        """Stores what a task has made; gives a future of it where that is done behind."""
+        _require_all_outputs(attempt.task, attempt)
+        if not attempt.resolved.shape.all_scalars:
+            _require_same_files(attempt.task)
+        beginning = self._beginning_of_record(attempt, extra, started)
+        if self._behind is not None and self._behind.takes(attempt):
+            commit = partial(self._commit, attempt, replaces, beginning, clock, lease)
+            return self._behind.submit(attempt, commit, clock)
+        self._commit(attempt, replaces, beginning, clock, lease)
+        return None
 
     def _progress_of(self, task: AnyTask) -> Callable[[int, int | None], None] | None:
         tell = self._on_progress
@@ -138,9 +149,7 @@ class Worker:
             if isinstance(result, GeneratorType):
                 result = self._drive(task, cast("Generator[Any, Any, Any]", result), extra)
             if result is not None:
-                if attempt.staged:
-                    raise KartError(f"run() of {task!r} dumped and also returned a value; do one of the two")
-                dump(task, result, None)
+                keep_returned(attempt, result)
         finally:
             self._generators.release()
         return extra
@@ -161,15 +170,7 @@ class Worker:
                     failure = error  # is raised where the run yielded, which may know what to do about it
 
     def _asked(self, task: AnyTask, wanted: Any, extra: list[AnyTask]) -> Any:
-        if wanted is None:
-            raise ParameterError(f"run() of {task!r} yielded None; yield a task, or a list or mapping of tasks")
-        try:
-            asked = list(tasks_in(wanted, task, "the generator from run()"))
-        except GraphError as error:
-            raise GraphError(
-                f"{error}; where the items are the result themselves, let run() dump them, "
-                "self.dump(item for item in …), or return a list of them"
-            ) from None
+        asked = yielded(task, wanted)
         # The tasks that are built now draw from the same generators; this one goes on where it was.
         self._build(asked)
         extra.extend(asked)
@@ -210,6 +211,35 @@ class Worker:
             if lease is not None:
                 lease.release()
         remember(workspace, path, attempt.id, tuple(outputs))
+
+
+def keep_returned(attempt: Attempt, result: Any) -> None:
+    """Keeps what a `run` has returned, and nothing else may it have dumped.
+
+    Raises:
+        KartError: it has dumped too.
+    """
+    if attempt.staged:
+        raise KartError(f"run() of {attempt.task!r} dumped and also returned a value; do one of the two")
+    dump(attempt.task, result, None)
+
+
+def yielded(task: AnyTask, wanted: Any) -> list[AnyTask]:
+    """The tasks in what a `run` has yielded.
+
+    Raises:
+        ParameterError: it is None.
+        GraphError: it holds what is no task.
+    """
+    if wanted is None:
+        raise ParameterError(f"run() of {task!r} yielded None; yield a task, or a list or mapping of tasks")
+    try:
+        return list(tasks_in(wanted, task, "the generator from run()"))
+    except GraphError as error:
+        raise GraphError(
+            f"{error}; where the items are the result themselves, let run() dump them, "
+            "self.dump(item for item in …), or return a list of them"
+        ) from None
 
 
 def _refuse_circle(attempt: Attempt) -> None:

@@ -9,12 +9,13 @@ stores nothing. `kart_core.execution.leases.slots` says why there is one owner a
 from __future__ import annotations
 
 from kart_core.execution.leases.facts import Holder, LostLease, Seen, Taken, TakenElsewhere
-from kart_core.execution.leases.lease import Lease, take
+from kart_core.execution.leases.lease import Handed, Lease, adopt, take
 from kart_core.execution.leases.listing import Held, leases, release, release_expired
 from kart_core.execution.leases.terms import Terms
 from kart_core.execution.leases.watch import Watch
 
 __all__ = [
+    "Handed",
     "Held",
     "Holder",
     "Lease",
@@ -24,6 +25,7 @@ __all__ = [
     "TakenElsewhere",
     "Terms",
     "Watch",
+    "adopt",
     "leases",
     "release",
     "release_expired",

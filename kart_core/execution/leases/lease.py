@@ -8,7 +8,7 @@ import threading
 import time
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kart_core.errors import StorageError
 from kart_core.execution.leases.facts import LostLease, Seen, Taken, content, holder_of
@@ -87,6 +87,38 @@ def _say_taken_over(task: str, unique_id: str, expired: Seen) -> None:
     )
 
 
+class Handed(NamedTuple):
+    """A lease on its way from one process to another: all that its next holder needs to know. See `adopt`."""
+
+    claim: Claim
+    token: str
+    unique_id: str
+    task: str
+    terms: Terms
+    since: float
+    beats: int
+
+
+def adopt(workspace: Workspace, handed: Handed) -> Lease:
+    """Goes on with a lease that another process held; it is renewed at once, and from then on.
+
+    Args:
+        workspace: where it is.
+        handed: as its holder gave it.
+
+    Returns:
+        The lease; whether it was lost meanwhile, `Lease.check` says.
+    """
+    claim, token, unique_id, task, terms, since, beats = handed
+    slot = slot_of(workspace.store, unique_id)
+    # When the other saw it last, its own clock says, which is no proof here: so late that a look is due, and no later.
+    began = _clock() - 0.75 * terms.expiry
+    lease = Lease(workspace, slot, claim, token, unique_id, task, terms, since, began, beats)
+    lease.renew_if_due()
+    heart.add(lease)
+    return lease
+
+
 class Lease:
     """A lease that this process took.
 
@@ -106,6 +138,7 @@ class Lease:
         terms: Terms,
         since: float,
         began: float,
+        beats: int = 0,
     ) -> None:
         self.unique_id = unique_id
         self.task = task
@@ -113,10 +146,11 @@ class Lease:
         self._workspace = workspace
         self._slot = slot
         self._claim: Claim | None = claim
+        self._last = claim
         self._token = token
         self._since = since
         self._confirmed = began
-        self._beats = 0
+        self._beats = beats
         self._failing = False
         self._lock = threading.Lock()
         # Nobody takes over a lease before its expiry, so half of it is proof enough where a look is a request.
@@ -163,6 +197,13 @@ class Lease:
                     self.terms.expiry,
                 )
 
+    def hand_over(self) -> Handed:
+        """Leaves the lease to another process, which must `adopt` it before its expiry, and sees whether it is lost."""
+        heart.discard(self)
+        with self._lock:
+            self._claim = None
+            return Handed(self._last, self._token, self.unique_id, self.task, self.terms, self._since, self._beats)
+
     def renew_if_due(self) -> None:
         """Renews the lease unless that was done a moment ago; a failure is told, and tried again the next time."""
         with self._lock:
@@ -192,7 +233,7 @@ class Lease:
         """Notes what storage said at a time that is no later than when it was asked."""
         self._claim = claim
         if claim is not None:
-            self._confirmed, self._failing = began, False
+            self._last, self._confirmed, self._failing = claim, began, False
 
     def _loss(self) -> str:
         return (

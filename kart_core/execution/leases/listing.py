@@ -54,13 +54,14 @@ def leases(workspace: Workspace) -> list[Held]:
     return found
 
 
-def release(workspace: Workspace, unique_id: str, process: int | None = None) -> bool:
+def release(workspace: Workspace, unique_id: str, process: int | None = None, host: str | None = None) -> bool:
     """Takes a lease away from who holds it, and gives it back; the holder will not store its result.
 
     Args:
         workspace: where.
         unique_id: the task's.
-        process: only if this process of this machine holds it, which is known to have ended.
+        process: only if this process holds it, which is known to have ended.
+        host: the machine of the process; by default this one.
 
     Returns:
         Whether there was one.
@@ -73,7 +74,7 @@ def release(workspace: Workspace, unique_id: str, process: int | None = None) ->
     with guarded(workspace, f"{FOLDER}/{unique_id}"):
         for _ in range(_TRIES):
             seen = slot.look()
-            if not seen or (process is not None and not _is_held_by(process, holder_of(seen[-1].data))):
+            if not seen or (process is not None and not _is_held_by(process, host, holder_of(seen[-1].data))):
                 return False
             claim = slot.succeed(seen, data)
             if claim is not None:
@@ -121,5 +122,5 @@ def release_expired(workspace: Workspace) -> list[Held]:
     return released
 
 
-def _is_held_by(process: int, holder: Holder) -> bool:
-    return (holder.host, holder.process) == (this_host(), process)
+def _is_held_by(process: int, host: str | None, holder: Holder) -> bool:
+    return (holder.host, holder.process) == (host or this_host(), process)
