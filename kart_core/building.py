@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from kart_core.execution.locking import Locking
     from kart_core.execution.pool import ProcessCrew
     from kart_core.graph import Node
-    from kart_core.plugin import Executor, ExecutorSession, WorkerPool
+    from kart_core.plugin import Executor, ExecutorSession, FutureSession, WorkerPool
     from kart_core.task import TaskOnKart
 
     AnyTask = TaskOnKart[Any]
@@ -71,6 +71,8 @@ class RunReport:
     paths: dict[AnyTask, list[str]]
     """Where each root's result is."""
     interrupted: bool = False
+    about: str = ""
+    """What the engine that ran the tasks says of itself, such as where its dashboard is."""
 
     @property
     def exit_code(self) -> int:
@@ -212,7 +214,7 @@ class Session:
             if mode.executor.in_process:
                 crew: Crew = self._inline(mode, run, generators, told, stack, locking)
             else:
-                crew = _processes(mode.executor, mode.workers, run, told, interruption, locking is not None)
+                crew = _elsewhere(mode, run, told, interruption, plan, locking is not None)
             stack.callback(crew.close)
             _prepare_remote(plan)
             told.run_started()
@@ -231,6 +233,7 @@ class Session:
             seconds=time.perf_counter() - clock,
             paths={t: [target.url for target in flatten(declared(t), t).values()] for t in self.tasks},
             interrupted=interrupted,
+            about=getattr(crew, "about", ""),
         )
         told.run_finished(report)
         return report
@@ -278,8 +281,35 @@ def _locking(plan: Plan, mode: Mode) -> Locking | None:
     return locking
 
 
+def _elsewhere(mode: Mode, run: str, told: _Told, interruption: Interruption, plan: Plan, locks: bool) -> Crew:
+    """The crew of other processes: of this machine's, or of an engine that gives futures."""
+    session = mode.executor.open(mode.workers)
+    if hasattr(session, "start"):
+        return _of_pool(cast("WorkerPool", session), mode.workers, run, told, interruption, locks)
+    from kart_core.execution.forwarding import levels
+    from kart_core.execution.futures import FuturesCrew
+    from kart_core.execution.outfit import outfit
+
+    shapes = {shape_of(type(node.task)) for node in plan.nodes}
+
+    def make_outfit() -> bytes:
+        locking = max(mode.workers, 2) if locks else None
+        return outfit(run, levels(), bool(told.listeners), locking, shapes).packed()
+
+    def progressed(node: Node, done: int, total: int | None) -> None:
+        told.progressed(node.task, done, total)
+
+    return FuturesCrew(cast("FutureSession", session), run, mode.workers, make_outfit, progressed, interruption, locks)
+
+
 def _processes(
     executor: Executor, workers: int, run: str, told: _Told, interruption: Interruption, locks: bool
+) -> ProcessCrew:
+    return _of_pool(cast("WorkerPool", executor.open(workers)), workers, run, told, interruption, locks)
+
+
+def _of_pool(
+    pool: WorkerPool, workers: int, run: str, told: _Told, interruption: Interruption, locks: bool
 ) -> ProcessCrew:
     # Only a run with worker processes needs what they need.
     from kart_core.execution.forwarding import levels
@@ -305,7 +335,6 @@ def _processes(
     def progressed(node: Node, done: int, total: int | None) -> None:
         told.progressed(node.task, done, total)
 
-    pool = cast("WorkerPool", executor.open(workers))
     return ProcessCrew(pool, ENTRY, run, workers, setup, progressed, interruption, locks)
 
 

@@ -180,9 +180,33 @@ class Host:
         except Fault as fault:
             raise PluginError(f"the plugin {plugin.name} ({plugin.label}) is broken: {fault}") from fault
 
+    def secret_settings(self) -> set[tuple[str, str]]:
+        """Where the configuration speaks of settings that are secrets: sections and keys.
+
+        Raises:
+            PluginError: a plugin that is configured cannot be imported.
+        """
+        from kart_core.plugin_settings import secret_keys, sections
+        from kart_core.registration import Fault
+
+        found: set[tuple[str, str]] = set()
+        configured = [name for name in self._config.sections() if name.startswith("plugins.")]
+        for plugin in self._catalogue.enabled() if configured else ():
+            spoken = [section for section in sections(self._config, plugin.name) if section in configured]
+            try:
+                keys = secret_keys(plugin.plugin_class().settings_class) if spoken else ()
+            except Fault as fault:
+                raise PluginError(f"the plugin {plugin.name} ({plugin.label}) is broken: {fault}") from fault
+            found.update((section, key) for section in spoken for key in keys)
+        return found
+
     def used(self) -> Mapping[str, str]:
         """The plugins whose records were used so far: distribution, or ``local:module.Class``, to version."""
         return self._used
+
+    def identities(self) -> dict[str, str]:
+        """Every plugin that is not switched off, used or not: distribution, or ``local:module.Class``, to version."""
+        return dict(plugin.identity for plugin in self._catalogue.enabled())
 
     def require(self, used: Mapping[str, str], where: str) -> None:
         """Makes sure that this process has the plugins that another one used, in the same versions.
@@ -196,7 +220,7 @@ class Host:
         Raises:
             PluginError: a plugin is missing here, switched off, or of another version.
         """
-        here = dict(plugin.identity for plugin in self._catalogue.enabled())
+        here = self.identities()
         for name, version in used.items():
             plugin = f"{name} {version}".rstrip()
             if name not in here:
@@ -244,7 +268,8 @@ class Host:
         if plugin is None:
             return _builtin_record(hook, name)
         record = plugin.record(hook, name, self._config, self._trace)
-        self._remember(plugin)
+        if hook != "kart_executors":  # where tasks run has no part in what they make
+            self._remember(plugin)
         return record
 
     def _load_own(self) -> None:

@@ -263,7 +263,12 @@ def _refuse_shared_paths(nodes: Iterable[Node]) -> None:
 
 def code_of(task: AnyTask) -> str | None:
     """The digest of the code of the task's class."""
-    shape = shape_of(type(task))
+    return code_of_class(type(task))
+
+
+def code_of_class(cls: type[AnyTask]) -> str | None:
+    """The digest of a task class's code; None where its source cannot be had."""
+    shape = shape_of(cls)
     if shape.code is MISSING:
         shape.code = code.digest(shape.cls, shape.policy.uses)
     return shape.code

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUPS",
     "ConditionalStore",
+    "Demand",
     "Event",
     "Executor",
     "ExecutorSession",
+    "FutureSession",
     "Hasher",
     "Plugin",
+    "RemoteWork",
     "RemoteWorker",
     "Secret",
     "Seeder",
@@ -41,6 +44,7 @@ __all__ = [
     "Storage",
     "Store",
     "Work",
+    "WorkReturned",
     "WorkerPool",
     "hookimpl",
 ]
@@ -322,16 +326,118 @@ class WorkerPool(Protocol):
         ...
 
 
+class WorkReturned(Exception):
+    """Raised by `RemoteWork.result` where the engine gives work back undone, and the work is not to blame.
+
+    A worker was retired, or a queue emptied. The work is given to the engine again, and that is no failed try.
+    """
+
+
+class RemoteWork(Protocol):
+    """Work that an engine has taken; every ``concurrent.futures.Future`` is one."""
+
+    def result(self) -> bytes:
+        """What the function gave; called when the work is done, from any thread.
+
+        Raises:
+            KartError: the engine itself cannot go on; the run ends with this error.
+            WorkReturned: it is to be given to the engine again.
+            Exception: the worker that had it is gone; the exception says so in a sentence.
+        """
+        ...
+
+    def add_done_callback(self, fn: Callable[[Any], object], /) -> object:
+        """Has `fn` called, in any thread, when there is a result or there will be none."""
+        ...
+
+    def cancel(self) -> object:
+        """Takes the work back if it has not begun; otherwise nothing happens."""
+        ...
+
+
+@attrs.frozen(eq=False)
+class Demand:
+    """What a piece of work asks of an engine, and what is good to know of it."""
+
+    name: str
+    """By which people know it: ``pipeline.Train``, or ``pipeline.Train and 41 more``."""
+    priority: int = 0
+    """The higher goes first."""
+    resources: Mapping[str, float] = attrs.field(factory=dict[str, float])
+    """What the class keyword ``resources`` says.
+
+    kart keeps to the limits of its configuration itself. An engine whose workers have such resources places it there.
+    """
+    timeout: float | None = None
+    """Seconds after which kart stops it; for an engine that wants to know."""
+    beside: RemoteWork | None = None
+    """Earlier work, in whose worker process this has to run; where that process is gone, ``result`` raises."""
+    hear: Callable[[bytes], None] | None = None
+    """Takes what the work tells while it runs, from any thread; see `FutureSession`."""
+
+
+class FutureSession(Protocol):
+    """Gives work to an engine that has a scheduler of its own, and gets futures for it.
+
+    It is what an executor opens whose workers are not kart's to start and to stop: those of a cluster. A
+    piece of work is some tasks, which it runs one after the other in a process of its own beside the worker.
+    So a worker process must take one piece at a time, and need not do so in its main thread.
+
+    An engine that can carry messages from a running function calls it with one more argument,
+    ``tell=send``: a function that takes bytes, from any thread, and brings them to ``demand.hear`` in the
+    coordinating process before the work is done. Without, what tasks log and print is seen when they have ended.
+    """
+
+    @property
+    def workers(self) -> int:
+        """How many pieces of work can run at once now; it may change at any time, and be 0 for a while."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """A line for people once it is at work, such as where its dashboard is; empty where there is nothing to say."""
+        ...
+
+    def submit(self, fn: Callable[..., bytes], /, *args: bytes, demand: Demand) -> RemoteWork:
+        """Has a function called in a worker process.
+
+        Args:
+            fn: a function of kart, which every worker process can import if kart-core is installed there.
+            args: are small: tasks, never their results.
+            demand: what the work asks for.
+
+        Raises:
+            KartError: the engine takes no work any more.
+        """
+        ...
+
+    def everywhere(self, fn: Callable[..., object], /, *args: bytes) -> None:
+        """Calls a function of kart once in every worker process, whatever runs there; it returns at once.
+
+        The end of a run is told so. An engine that cannot do it does nothing.
+        """
+        ...
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Ends the session; a cluster that it started is ended with it.
+
+        Args:
+            wait: whether what is under way may end first.
+        """
+        ...
+
+
 @attrs.frozen
 class Executor:
     """A record of `Plugin.kart_executors`: where tasks are run."""
 
     name: str
-    open: Callable[[int], ExecutorSession | WorkerPool]
+    open: Callable[[int], ExecutorSession | WorkerPool | FutureSession]
     """Takes the number of workers and gives a session.
 
     One that runs work in the process that submits it gives an `ExecutorSession`: its ``submit`` takes
-    work and gives futures; its ``shutdown`` ends it. Any other gives a `WorkerPool`.
+    work and gives futures; its ``shutdown`` ends it. One that starts processes of its own gives a
+    `WorkerPool`, and one that gives work to an engine a `FutureSession`.
     """
     in_process: bool = False
     """Whether the work runs in the process that submits it."""
@@ -538,6 +644,48 @@ class Plugin:
             >>> worker.ending()
             'ended with exit status 0'
             >>> pool.shutdown()
+
+            An engine that has a scheduler of its own and gives futures, here the standard library's, of which
+            each pool is one process, so that it is known where a piece of work ran (see `FutureSession`):
+
+            >>> from concurrent.futures import Future, ProcessPoolExecutor
+            >>> from multiprocessing import get_context
+            >>> class Pools:
+            ...     about = ""
+            ...
+            ...     def __init__(self, workers: int) -> None:
+            ...         spawned = get_context("spawn")  # never forked
+            ...         self._pools = [ProcessPoolExecutor(1, spawned) for _ in range(workers)]
+            ...         self._where: dict[Future[bytes], ProcessPoolExecutor] = {}
+            ...
+            ...     @property
+            ...     def workers(self) -> int:
+            ...         return len(self._pools)
+            ...
+            ...     def submit(self, fn: Callable[..., bytes], /, *args: bytes, demand: Demand) -> Future[bytes]:
+            ...         pool = self._where.get(demand.beside) if demand.beside else None
+            ...         if pool is None:
+            ...             pool = self._pools[0]
+            ...             self._pools.append(self._pools.pop(0))  # each in its turn
+            ...         future = pool.submit(fn, *args)
+            ...         self._where[future] = pool
+            ...         return future
+            ...
+            ...     def everywhere(self, fn: Callable[..., object], /, *args: bytes) -> None:
+            ...         for pool in self._pools:
+            ...             pool.submit(fn, *args)
+            ...
+            ...     def shutdown(self, wait: bool = True) -> None:
+            ...         for pool in self._pools:
+            ...             pool.shutdown(wait, cancel_futures=not wait)
+            >>> class Futures(Plugin):
+            ...     @hookimpl
+            ...     def kart_executors(self) -> list[Executor]:
+            ...         return [Executor("futures", open=Pools)]
+            >>> session = Futures().kart_executors()[0].open(1)
+            >>> session.submit(bytes.upper, b"kart", demand=Demand("a piece")).result()
+            b'KART'
+            >>> session.shutdown()
         """
         return ()
 

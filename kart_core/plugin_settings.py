@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from kart_core.config import Config, Found
 
-__all__ = ["PluginSetting", "fill", "hide", "listed", "sections"]
+__all__ = ["PluginSetting", "fill", "hide", "listed", "secret_keys", "sections"]
 
 
 @attrs.frozen
@@ -72,6 +72,11 @@ def sections(config: Config, name: str) -> list[str]:
     own = f"plugins.{name}"
     spelt = (section for section in config.sections() if section.startswith("plugins.") and section != own)
     return [own, *(section for section in spelt if canonical(section.removeprefix("plugins.")) == name)]
+
+
+def secret_keys(settings_class: type[Any] | None) -> Sequence[str]:
+    """The names of the settings that are secrets."""
+    return [field.name for field in _fields(settings_class) if field.secret] if settings_class is not None else ()
 
 
 def fill(settings_class: type[Any] | None, name: str, config: Config) -> Any:

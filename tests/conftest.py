@@ -22,7 +22,7 @@ from kart_core import config, workspace
 from kart_core.cli import main
 from tests.traces import IN_PROCESSES, STORE_AT
 
-_EXECUTION = ("KART_EXECUTOR", "KART_WORKERS")
+_EXECUTION = ("KART_EXECUTOR", "KART_WORKERS", "KART_DASK__SCHEDULER_FILE")
 """With these set, tests that do not say where their tasks run are run elsewhere: see `test_parallel_as_inline`."""
 
 

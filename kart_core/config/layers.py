@@ -136,7 +136,7 @@ class Config:
                         return given[section][key]
         if self._variables:
             for section in sections:
-                for variable in _variables_of(section, key):
+                for variable in variables_of(section, key):
                     if variable in self._variables:
                         return self._from_environment(variable)
         for section in sections:
@@ -174,7 +174,7 @@ class Config:
             for table in (*self.options.values(), self._file_table)
             for section, entries in table.items()
             for key in entries
-            for variable in _variables_of(section, key)
+            for variable in variables_of(section, key)
         }
         sections = {_spelt(section): section for section in (*self._file_table, *self._option_sections())}
         table: Table = {}
@@ -196,7 +196,7 @@ def _spelt(section: str) -> str:
     return section.removeprefix(_PLUGINS).replace(".", "_").replace("-", "_").upper()
 
 
-def _variables_of(section: str, key: str) -> Iterator[str]:
+def variables_of(section: str, key: str) -> Iterator[str]:
     """The environment variables that set a key of a section."""
     for variable, place in (*_LISTS.items(), *_SHORT.items()):
         if place == (section, key):

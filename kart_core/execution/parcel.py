@@ -189,7 +189,7 @@ class Receiver:
     def open(self, body: bytes) -> list[Order]:
         """Takes a parcel in; gives its orders."""
         classes, entries, orders = pickle.loads(body)
-        self._classes.extend(map(_class, classes))
+        self._classes.extend(map(class_of, classes))
         for entry in entries:
             self._tasks.append(self._made(*entry))
         return orders
@@ -240,7 +240,8 @@ class Receiver:
                 yield slot.name, value if slot.exact is not None else exchanged(value, self._known)
 
 
-def _class(data: bytes) -> type[AnyTask] | Exception:
+def class_of(data: bytes) -> type[AnyTask] | Exception:
+    """A class as it was sent, or why it cannot be had here."""
     try:
         return pickle.loads(data)
     except Exception as error:

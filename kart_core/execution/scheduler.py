@@ -93,6 +93,7 @@ class Scheduler:
         self._delayed: list[tuple[float, int, Node]] = []
         self._lent: set[Node] = set()  # who has lent its resources to those for which it waits
         self._going_on: list[tuple[_Ask, BaseException | None]] = []  # who waits to get them back
+        self._early: set[Node] = set()  # who was taken before what it waits for has run
         self._urgency: dict[Node, int] = {}  # of what was asked for: as that of who asked
         self._tries: dict[Node, int] = {}
         self._watches: dict[Node, Watch] = {}
@@ -173,6 +174,19 @@ class Scheduler:
             self._use(needs)
         return node
 
+    def following(self, node: Node) -> Node | None:
+        """The task that can run as soon as a taken one has, where nothing else waits for that one: they are a chain."""
+        if len(node.dependents) != 1:
+            return None
+        (next_,) = node.dependents
+        if next_.waiting != 1 or next_.action != "run" or next_ in self._early or _needs(next_):
+            return None
+        return next_
+
+    def take_early(self, node: Node) -> None:
+        """Takes the task that `following` gave; it is returned where the one before it does not come to its end."""
+        self._early.add(node)
+
     def expired(self, node: Node) -> Seen | None:
         """The lease of another that a worker is to take over with the task, if there is one."""
         return self._expired.pop(node, None) if self._expired else None
@@ -215,7 +229,7 @@ class Scheduler:
         node.waiting = -1
         for dependent in node.dependents:
             dependent.waiting -= 1
-            if dependent.waiting == 0:
+            if dependent.waiting == 0 and dependent not in self._early:
                 self._push(dependent)
         if self._asks:
             self._answer(node)
@@ -258,9 +272,11 @@ class Scheduler:
         return True
 
     def returned(self, node: Node) -> None:
-        """A task that was taken has not run and is ready again."""
+        """A task that was taken has not run and is ready again, or as soon as what it waits for has run."""
         self._give_back(node)
-        self._push(node)
+        self._early.discard(node)
+        if node.waiting == 0:
+            self._push(node)
 
     def asked(self, asker: Node, tasks: Sequence[AnyTask], reply: Callable[[BaseException | None], None]) -> None:
         """A running task asks for others.

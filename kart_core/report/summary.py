@@ -28,6 +28,8 @@ def summary(report: RunReport) -> Iterator[str]:
     counts += [f"{len(report.ran)} ran", f"{len(report.reused)} reused"]
     verdict = "interrupted" if report.interrupted else "failed" if report.failures else "done"
     yield f"{verdict} in {duration(report.seconds)}: {', '.join(counts)}"
+    if report.about:
+        yield f"  {'on':8} {report.about}"
     yield from _classes("ran", report.ran)
     yield from _classes("reused", report.reused)
     yield from _each("failed", failed)
