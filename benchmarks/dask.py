@@ -1,0 +1,129 @@
+"""``python -m benchmarks.dask``: kart on Dask beside Dask's own futures, the same graphs on the same cluster.
+
+Needs ``kart-dask``. A wide graph of 2,000 tasks, and a chain, which can only go to the scheduler and back task by
+task. The bare futures keep their results in the workers' memory; kart writes each to the disk, with its record, and
+looks whether it is there. Rounds are interleaved.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from distributed import Client, LocalCluster
+
+import kart_core as kart
+
+GROUPS, LEAVES, CHAIN = 20, 99, 200
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+
+
+class Leaf(kart.TaskOnKart[int]):
+    """One of many."""
+
+    i: int
+
+    def run(self) -> int:
+        return self.i
+
+
+class Group(kart.TaskOnKart[int]):
+    """The sum of some."""
+
+    leaves: tuple[Leaf, ...]
+
+    def run(self) -> int:
+        return sum(self.load(self.leaves))
+
+
+class Link(kart.TaskOnKart[int]):
+    """One after the other."""
+
+    i: int
+    before: Link | None = None
+
+    def run(self) -> int:
+        return 0 if self.before is None else self.load(self.before) + 1
+
+
+def leaf(i: int) -> int:
+    return i
+
+
+def group(*leaves: int) -> int:
+    return sum(leaves)
+
+
+def link(before: int) -> int:
+    return before + 1
+
+
+def wide_bare(client: Client) -> int:
+    groups = [
+        client.submit(group, *(client.submit(leaf, g * LEAVES + i, pure=False) for i in range(LEAVES)), pure=False)
+        for g in range(GROUPS)
+    ]
+    return sum(client.gather(groups))
+
+
+def wide_kart(folder: str) -> int:
+    groups = [Group(leaves=tuple(Leaf(i=g * LEAVES + i) for i in range(LEAVES))) for g in range(GROUPS)]
+    return sum(kart.build(*groups, executor="dask", workspace_directory=folder))
+
+
+def chain_bare(client: Client) -> int:
+    last = client.submit(leaf, 0, pure=False)
+    for _ in range(CHAIN - 1):
+        last = client.submit(link, last, pure=False)
+    return int(last.result())
+
+
+def chain_kart(folder: str) -> int:
+    last = Link(i=0)
+    for i in range(1, CHAIN):
+        last = Link(i=i, before=last)
+    return kart.build(last, executor="dask", workspace_directory=folder)
+
+
+def main() -> None:
+    """Measures and prints."""
+    # Workers import these tasks by the module's name.
+    from benchmarks import dask as here
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        os.environ["KART_DASK__ADDRESS"] = cluster.scheduler_address
+        times: dict[str, list[float]] = {}
+        wide, chain = GROUPS * (LEAVES + 1), CHAIN
+        for number in range(ROUNDS + 1):
+            cases: dict[str, tuple[int, Callable[[], int]]] = {
+                "wide, bare futures": (wide, lambda: here.wide_bare(client)),
+                "wide, kart": (wide, lambda n=number: here.wide_kart(f"{folder}/wide{n}")),
+                "chain, bare futures": (chain, lambda: here.chain_bare(client)),
+                "chain, kart": (chain, lambda n=number: here.chain_kart(f"{folder}/chain{n}")),
+            }
+            for name, (tasks, run) in cases.items():
+                clock = time.perf_counter()
+                found = run()
+                assert found == (sum(range(GROUPS * LEAVES)) if tasks == wide else CHAIN - 1), found
+                if number:  # the first round warms the cluster up
+                    times.setdefault(name, []).append((time.perf_counter() - clock) / tasks * 1000)
+    print("| ms per task | median | all rounds |\n| --- | ---: | --- |")
+    for name, found in times.items():
+        print(f"| {name} | {statistics.median(found):.2f} | {', '.join(f'{one:.2f}' for one in found)} |")
+    for graph in ("wide", "chain"):
+        ratio = statistics.median(times[f"{graph}, kart"]) / statistics.median(times[f"{graph}, bare futures"])
+        print(f"{graph}: kart takes {ratio:.2f} times what bare futures take")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main()

@@ -1,0 +1,149 @@
+"""The user's module of these tests, as text."""
+
+PIPE = """\
+import logging
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import kart_core as kart
+
+
+def ran(name):
+    with open("ran.txt", "a") as file:
+        file.write(f"{name} {os.getpid()}\\n")
+
+
+def wait_for(name):
+    while not Path(name).exists():
+        time.sleep(0.02)
+
+
+class Leaf(kart.TaskOnKart[int]):
+    i: int
+
+    def run(self) -> int:
+        ran(f"leaf{self.i}")
+        return random.randint(0, 10**6) + self.i
+
+
+class Total(kart.TaskOnKart[int]):
+    n: int = 20
+
+    def requires(self):
+        return [Leaf(i=i) for i in range(self.n)]
+
+    def run(self) -> int:
+        return sum(self.load())
+
+
+class Plain(kart.TaskOnKart[int]):
+    "Leaves nothing in the working directory."
+
+    i: int
+
+    def run(self) -> int:
+        return random.randint(0, 10**6) + self.i
+
+
+class PlainTotal(kart.TaskOnKart[int]):
+    n: int = 200
+
+    def requires(self):
+        return [Plain(i=i) for i in range(self.n)]
+
+    def run(self) -> int:
+        return sum(self.load())
+
+
+class Deep(kart.TaskOnKart[int]):
+    before: "Deep | None" = None
+
+    def run(self) -> int:
+        return 1 if self.before is None else 1 + self.load(self.before)
+
+
+class Killed(kart.TaskOnKart[int], retries=1):
+    times: int = 1
+
+    def run(self) -> int:
+        ran("killed")
+        time.sleep(0.5)
+        if Path("ran.txt").read_text().count("killed") <= self.times:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 7
+
+
+class KilledForGood(Killed, retries=0):
+    pass
+
+
+class Waits(kart.TaskOnKart[int]):
+    name: str = "go"
+
+    def run(self) -> int:
+        ran("waits")
+        Path(f"begun-{self.name}-{os.getpid()}").touch()
+        wait_for(self.name)
+        return 1
+
+
+class WaitsAgain(Waits, retries=1):
+    pass
+
+
+class Sleeps(kart.TaskOnKart[int], timeout=1.0):
+    def run(self) -> int:
+        time.sleep(60)
+        return 1
+
+
+class Chatty(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        print("printed by the task", flush=True)
+        logging.getLogger("pipe").warning("logged by the task")
+        wait_for("heard")
+        return 1
+
+
+class Grow(kart.TaskOnKart[float]):
+    "Asks for as many tasks as its input says, three levels deep."
+
+    n: int = 2
+    depth: int = 3
+
+    def run(self):
+        ran(f"grow{self.depth}")
+        if self.depth == 0:
+            if Path("slow").exists():
+                time.sleep(0.2)
+            return self.n + random.random()
+        first = random.random()
+        size = yield Size(n=self.n)
+        got = yield [Grow(n=self.n + k, depth=self.depth - 1) for k in range(size)]
+        return sum(got) + random.random() + first
+
+
+class Size(kart.TaskOnKart[int]):
+    n: int
+
+    def run(self) -> int:
+        ran("size")
+        return 2 + self.n % 2
+
+
+class OnGpu(kart.TaskOnKart[str], resources={"GPU": 1}):
+    i: int
+
+    def run(self) -> str:
+        return os.environ["TEST_WORKER"]
+
+
+class Where(kart.TaskOnKart[str]):
+    i: int
+
+    def run(self) -> str:
+        return os.getcwd()
+"""

@@ -1,0 +1,66 @@
+"""Workers as on machines of their own: they share neither the disk nor the code, and results lie in a bucket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import apart
+
+import kart_core as kart
+
+_S3 = Path(__file__).parents[2] / "kart_s3"
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
+    """A bucket named ``kart``; gives the variables by which other processes reach it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONPATH": str(_S3),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(str(_S3))
+    boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"]).create_bucket(Bucket="kart")
+    yield variables
+    server.stop()
+
+
+@apart
+def test_200_tasks_run_on_two_machines_with_a_bucket_and_code_that_is_shipped(
+    on_own: Any, project: Any, bucket: Mapping[str, str]
+) -> None:
+    (project.folder / "kart.toml").write_text('[plugins]\nload = ["kart_s3:S3"]\n[plugins.dask]\nship = true\n')
+    for _ in range(2):
+        on_own.worker(hidden=[project.folder], environment=bucket)
+    done = project.kart("run", "pipe:PlainTotal", "--workspace-directory", "s3://kart/results")
+    assert done.returncode == 0, done.stderr
+    assert "201 ran" in done.stdout
+    inline = kart.build(project.pipe.PlainTotal(), executor="inline", workspace_directory="inline")
+    assert kart.build(project.pipe.PlainTotal(), workspace_directory="s3://kart/results") == inline
+    assert {*os.listdir(project.folder)} - {"__pycache__"} == {"inline", "kart.toml", "pipe.py"}
+    record = kart.record(project.pipe.PlainTotal(), workspace_directory="s3://kart/results")
+    assert record.code == kart.record(project.pipe.PlainTotal(), workspace_directory="inline").code
+
+
+@apart
+def test_code_that_workers_lack_is_said_to_be_lacking(on_own: Any, project: Any, bucket: Mapping[str, str]) -> None:
+    (project.folder / "kart.toml").write_text('[plugins]\nload = ["kart_s3:S3"]\n')
+    on_own.worker(hidden=[project.folder], environment=bucket)
+    done = project.kart("run", "pipe:Plain", "--i", "1", "--workspace-directory", "s3://kart/lacking")
+    assert done.returncode in (40, 70)
+    assert "No module named 'pipe'" in done.stderr
