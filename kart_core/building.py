@@ -7,6 +7,7 @@ import os
 import pickle
 import time
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import attrs
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     AnyTask = TaskOnKart[Any]
 
 _log = logging.getLogger("kart_core.build")
+
+_around: ContextVar[tuple[Scheduler, ...]] = ContextVar("kart_core.around", default=())  # one within the other
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -159,7 +162,6 @@ class Session:
         self.tasks = tasks
         self.settings = settings
         self._listen = listen
-        self._asked: list[AnyTask] = []  # what ran because running tasks asked for it
 
     @contextmanager
     def open(self) -> Generator[None]:
@@ -218,14 +220,21 @@ class Session:
             stack.callback(crew.close)
             _prepare_remote(plan)
             told.run_started()
+            scheduler = Scheduler(plan, crew, told, outcome, mode.limits, plan_more)
+            around = _around.get()
+            here = _around.set((*around, scheduler))
             try:
-                Scheduler(plan, crew, told, outcome, mode.limits, plan_more).run()
+                scheduler.run()
             except KeyboardInterrupt:
                 interrupted = True
+            finally:
+                _around.reset(here)
+                for outer in around if running.is_inside() else ():
+                    outer.made_inside(node.task for node in outcome.ran)
         report = RunReport(
             run=run,
             plan=plan,
-            ran=[*(node.task for node in outcome.ran), *self._asked],
+            ran=[node.task for node in outcome.ran],
             reused=[*(node.task for node in plan.reused), *(node.task for node in outcome.made)],
             failures={node.task: error for node, error in outcome.failures.items()},
             blocked=[node.task for node in outcome.blocked],
@@ -250,33 +259,26 @@ class Session:
         """The crew of this process, with another process aside for tasks that may have to be stopped."""
         behind = stack.enter_context(Behind())
         progressed = told.progressed if told.listeners else None
-        worker = Worker(run, generators, self._build_inside, progressed, behind, locking)
+
+        def worker(make: Callable[[Iterable[AnyTask]], None]) -> Worker:
+            return Worker(run, generators, make, progressed, behind, locking)
 
         def aside() -> ProcessCrew:
             return _processes(_executor("processes"), 1, run, told, Interruption(counted=False), locking is not None)
 
-        return InlineCrew(cast("ExecutorSession", mode.executor.open(mode.workers)), worker, aside)
-
-    def _build_inside(self, tasks: Iterable[AnyTask]) -> None:
-        """Builds what a running task yields."""
-        settings = attrs.evolve(self.settings, rerun=None, rerun_from=(), executor="inline", workers=None)
-        report = Session(list(tasks), settings, self._listen).execute()
-        self._asked.extend(report.ran)
-        if report.interrupted:
-            raise KeyboardInterrupt
-        if report.failures:
-            raise report.error() from next(iter(report.failures.values()))
+        return InlineCrew(cast("ExecutorSession", mode.executor.open(mode.workers)), generators, worker, aside)
 
 
 def _locking(plan: Plan, mode: Mode) -> Locking | None:
     """The leases of a run; None where no task takes one, as in one process on this machine."""
-    if mode.executor.in_process and not any(
+    alone = mode.executor.in_process and not running.among_others
+    if alone and not any(
         node.resolved.lock is True or node.resolved.workspace.storage.shared == "network" for node in plan.to_run
     ):
         return None
     from kart_core.execution.locking import Locking
 
-    locking = Locking(1 if mode.executor.in_process else max(mode.workers, 2))
+    locking = Locking(1 if alone else max(mode.workers, 2))
     locking.look_first(plan.to_run)
     return locking
 

@@ -33,6 +33,7 @@ class Node:
         replaces: whether a record may be there that this run replaces.
         order: its place in the order of the run, from 1; -1 where it takes no part.
         depth: how long a chain of others waits for it.
+        taken: whether a crew has it, or it is to be tried again later: it is not among those that are ready.
         waiting: how many requirements it still waits for; -1 when its result is there.
         dependents: the nodes that wait for it.
     """
@@ -49,6 +50,7 @@ class Node:
         "requirements",
         "rerun",
         "resolved",
+        "taken",
         "task",
         "waiting",
     )
@@ -66,6 +68,7 @@ class Node:
         self.order = -1
         self.depth = 0
         self.waiting = 0
+        self.taken = False
         self.dependents: list[Node] | tuple[()] = ()
 
     @property

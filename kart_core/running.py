@@ -32,6 +32,9 @@ one_at_a_time = threading.RLock()
 """Held while a task runs; a build inside a task's `run` takes it again in the same thread."""
 
 
+among_others = False
+"""Whether this process is one of several that run tasks under leases: what is built inside a task is leased too."""
+
 imports_code = False
 """Whether this process is a worker that imports the code of tasks: what is built now would be built in every worker."""
 

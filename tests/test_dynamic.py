@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -327,3 +328,63 @@ def test_items_that_are_no_tasks_are_told_the_ways_to_store_them() -> None:
         assert isinstance(error, kart.GraphError)
         for fact in ("the generator from run()", "gave a int", "self.dump(", "list"):
             assert fact in str(error)
+
+
+class Anew(kart.TaskOnKart[int]):
+    """Another value each time."""
+
+    def run(self) -> int:
+        note("anew")
+        return int.from_bytes(os.urandom(6), "big")
+
+
+class AsksForAnew(kart.TaskOnKart[int]):
+    def run(self) -> Any:
+        return (yield Anew())
+
+
+class BuildsAnew(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        return kart.build(Anew())
+
+
+@pytest.mark.parametrize("asker", [AsksForAnew(), BuildsAnew()])
+def test_what_a_task_asks_for_and_the_run_needs_too_runs_once(asker: kart.TaskOnKart[int]) -> None:
+    asked, drawn = kart.build(asker, Anew())
+    assert asked == drawn
+    assert noted() == ["anew"]
+
+
+def test_a_task_that_asks_for_what_is_to_run_anew_gets_the_new_result() -> None:
+    kart.build(AsksForAnew(), Anew())
+    before = kart.build(Anew())
+    asked, drawn = kart.build(AsksForAnew(), Anew(), rerun_from=["Anew", "AsksForAnew"])
+    assert asked == drawn != before
+
+
+class Later(kart.TaskOnKart[int]):
+    i: int
+
+    def run(self) -> int:
+        note(f"later {self.i}")
+        return self.i
+
+
+class AsksForLater(kart.TaskOnKart[int]):
+    i: int
+
+    def run(self) -> Any:
+        return (yield Later(i=self.i))
+
+
+@pytest.mark.inline(reason="in several processes, some run at the same time")
+def test_what_was_asked_for_comes_before_what_would_begin_anew() -> None:
+    ran: list[str] = []
+    asks = [AsksForLater(i=i) for i in range(8)]
+    roots = [*asks, *(Later(i=i) for i in range(8))]
+    execute(*roots, listen=[lambda e: ran.append(e.kind + (e.task or "")) if e.kind == "task_started" else None])
+    half_done = most = 0
+    for line in ran:
+        half_done += 1 if line.endswith("AsksForLater") else -1
+        most = max(most, half_done)
+    assert most == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -563,3 +564,23 @@ def test_a_setting_of_a_run_that_is_wrong_is_refused_before_anything_runs(wrong:
         with pytest.raises(kart.ParameterError, match=says):
             run(Fine(), **wrong)  # type: ignore[operator]
     assert noted() == []
+
+
+class Cancelled(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        async def cancelled() -> None:
+            waits = asyncio.create_task(asyncio.sleep(60))
+            await asyncio.sleep(0)
+            waits.cancel()
+            await waits
+
+        asyncio.run(cancelled())
+        return 1
+
+
+def test_a_cancelled_coroutine_is_the_failure_of_its_task_alone() -> None:
+    fine = [Fine(name=str(i)) for i in range(3)]
+    with pytest.raises(kart.BuildError) as failed:
+        kart.build(Cancelled(), *fine)
+    assert type(failed.value.failures[Cancelled()]) is asyncio.CancelledError
+    assert all(task.complete() for task in fine)

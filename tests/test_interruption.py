@@ -216,3 +216,68 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(project: Any, workers: str) -> None:
     (folder / "ran.txt").unlink()
     assert project.shell("run", "pipe:Hundred").code == 0
     assert len(_ran(folder)) == 100 - stored
+
+
+RENAMES = """\
+import os, signal, sys
+import kart_core as kart
+
+class T(kart.TaskOnKart[int]):
+    n: int
+    def run(self) -> int:
+        return self.n
+
+if __name__ == "__main__":
+    name, real, calls = sys.argv[1], getattr(os, sys.argv[1]), 0
+    def interrupted(*arguments):
+        global calls
+        real(*arguments)
+        calls += 1
+        if calls == 5:
+            signal.raise_signal(signal.SIGINT)
+    setattr(os, name, interrupted)
+    try:
+        kart.build(*(T(n=i) for i in range(20)), should_lock_run=name == "link")
+    except KeyboardInterrupt:
+        print("interrupted", os.listdir("resources/.kart/leases") if name == "link" else [])
+"""
+
+
+@pytest.mark.parametrize("name", ["replace", "link"])
+def test_ctrl_c_between_a_file_and_its_name_is_an_interruption_and_leaves_no_lease(project: Any, name: str) -> None:
+    project.write("renames.py", RENAMES)
+    done = project.python("renames.py", name)
+    assert done.out == "interrupted []\n", done.err
+
+
+DEAF = """\
+import os, signal, sys, threading, time
+import kart_core as kart
+
+class Deaf(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        if not os.path.exists("second"):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # as code in C that does not look
+            open("second", "w").close()
+            time.sleep(60)
+        return 1
+
+def press():
+    while not os.path.exists("second"):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)
+
+if __name__ == "__main__":
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        kart.build(Deaf(), workers=2)
+    except KeyboardInterrupt:
+        print(kart.build(Deaf(), workers=2))
+"""
+
+
+def test_what_an_interrupted_run_had_to_kill_is_not_waited_for_by_the_next(project: Any) -> None:
+    project.write("deaf.py", DEAF)
+    project.write("kart.toml", "[leases]\nexpiry = 1000\n")
+    done = project.python("deaf.py")
+    assert (done.code, done.out) == (0, "1\n"), done.err

@@ -27,7 +27,7 @@ from kart_core.execution.leases.slots import NumberedSlot, slot_of
 from kart_core.execution.locking import Locking, MadeElsewhere
 from kart_core.execution.worker import Worker
 from kart_core.planning import make_plan
-from kart_core.plugin import Plugin, Storage, hookimpl
+from kart_core.plugin import ConditionalStore, Plugin, Stat, Storage, hookimpl
 from kart_core.resolved import resolved
 from kart_core.seeding import Generators
 from kart_core.workspace import Workspace, open_workspace
@@ -962,3 +962,59 @@ def test_a_release_names_a_lease_that_there_is(project: Project) -> None:
     assert files(open_workspace("resources")) == ["ab1", "ab2"]
     assert project.kart("leases", "--release", "ab1", "--yes").code == 0
     assert files(open_workspace("resources")) == ["ab2"]
+
+
+class Bucket(ConditionalStore):
+    """A storage over a network, in memory, that can be made to take nothing."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, tuple[bytes, str]] = {}
+        self.full = False
+        self._marks = count()
+
+    def stat(self, path: str) -> Stat | None:
+        held = self.files.get(path)
+        return held and Stat(len(held[0]), held[1], 0.0)
+
+    def read(self, path: str) -> bytes:
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        return self.files[path][0]
+
+    def put(self, path: str, data: bytes) -> None:
+        self.files[path] = (data, str(next(self._marks)))
+
+    def replace(self, path: str, data: bytes, mark: str | None) -> str | None:
+        if self.full:
+            raise OSError("slow down")
+        if (self.files[path][1] if path in self.files else None) != mark:
+            return None
+        self.put(path, data)
+        return self.files[path][1]
+
+    def remove_unchanged(self, path: str, mark: str) -> bool:
+        return path in self.files and self.files[path][1] == mark and bool(self.files.pop(path))
+
+
+def test_that_a_far_lease_was_seen_is_no_proof_that_it_is_still_held() -> None:
+    bucket: Any = Bucket()
+    far = Workspace("far://", bucket, Storage("far", open=lambda _: bucket, shared="network", exclusive=True))
+    terms = Terms(renew_every=0.5, expiry=1.0)
+    mine = leases.take(far, ID, "Task", terms)
+    assert isinstance(mine, Lease)
+    bucket.full = True  # what is written does not arrive; what is read does
+    watch = Watch(far, ID, Taken(mine._slot.look()))
+    looked = time.monotonic() + 0.7  # beyond half the expiry, and before its end
+    checked = False
+    while not watch.look():
+        time.sleep(0.02)
+        if not checked and time.monotonic() > looked:
+            mine.check()
+            checked = True
+    assert checked
+    bucket.full = False
+    other = leases.take(far, ID, "Task", terms, watch.expired)
+    assert isinstance(other, Lease)
+    with pytest.raises(leases.LostLease):
+        mine.check()
+    other.release()

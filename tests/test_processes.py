@@ -686,3 +686,117 @@ class Both(kart.WrapperTask):
     running.wait()
     for pid in pids:
         _wait_until_gone(pid)
+
+
+def test_a_long_task_is_said_to_have_begun_when_it_begins(pipe: Any) -> None:
+    told: dict[str, float] = {}
+    tasks = [pipe.OnGpu(i=i) for i in range(3)]
+    execute(*tasks, workers=2, listen=[lambda e: told.setdefault(f"{e.kind} {e.unique_id}", time.monotonic())])
+    for task in tasks:
+        took = told[f"task_finished {task.unique_id}"] - told[f"task_started {task.unique_id}"]
+        assert took > 0.05
+
+
+MANY_ASK = """\
+import kart_core as kart
+
+class Slow(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        import time
+        time.sleep(1)
+        return 1
+
+class Asks(kart.TaskOnKart[int]):
+    i: int
+    def run(self):
+        open(f"asks-{self.i}", "w").close()
+        return (yield Slow()) + self.i
+
+class Shared(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        import time
+        with open("bodies", "a") as file:
+            file.write("x")
+        time.sleep(0.5)
+        return 1
+
+class Builds(kart.TaskOnKart[int]):
+    i: int
+    def run(self) -> int:
+        return kart.build(Shared()) + self.i
+"""
+
+
+WATCHES = """\
+import os
+from kart_core.building import execute
+from many import Asks
+
+begun = []
+
+def listen(event):
+    if event.kind == "task_finished" and event.task.endswith("Slow"):
+        begun.append(sum(name.startswith("asks-") for name in os.listdir()))
+
+if __name__ == "__main__":
+    report = execute(*(Asks(i=i) for i in range(30)), workers=2, listen=[listen])
+    print(begun[0], len(report.ran))
+"""
+
+
+def test_tasks_that_wait_for_others_do_not_start_processes_without_end(project: Any) -> None:
+    project.write("many.py", MANY_ASK)
+    project.write("watches.py", WATCHES)
+    begun, ran = project.python("watches.py").out.split()
+    assert int(ran) == 31
+    assert 2 <= int(begun) <= 10  # four that wait for each worker, and some that were about to begin
+
+
+def test_what_two_workers_build_inside_their_tasks_at_once_runs_once(project: Any) -> None:
+    project.write("many.py", MANY_ASK)
+    project.write(
+        "main.py",
+        "import kart_core as kart\nfrom many import *\nif __name__ == '__main__':\n"
+        "    print(kart.build(Builds(i=1), Builds(i=2), workers=2), open('bodies').read())\n",
+    )
+    done = project.python("main.py")
+    assert (done.code, done.out) == (0, "(2, 3) x\n"), done.err
+
+
+LOGS = """\
+import logging
+import kart_core as kart
+
+class Word(str):
+    pass
+
+class Odd(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        class Inner(str):
+            pass
+        logging.getLogger("app").warning(Inner("odd"), extra={"level_": Inner("a"), "request": 1})
+        return 1
+
+class Plain(kart.TaskOnKart[int]):
+    i: int
+    def run(self) -> int:
+        logging.getLogger("app").warning("plain")
+        return self.i
+
+class Needs(logging.Filter):
+    def filter(self, record):
+        return record.request == 1
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("app").addFilter(Needs())
+    print(kart.build(Odd(), Plain(i=2), workers=2))
+"""
+
+
+def test_no_line_of_a_log_ends_a_worker_or_the_run(project: Any) -> None:
+    project.write("logs.py", LOGS)
+    done = project.python("logs.py")
+    assert (done.code, done.out) == (0, "(1, 2)\n"), done.err
+    assert "Odd: odd" in done.err
+    assert "AttributeError" in done.err  # of the user's filter, as logging tells of it

@@ -6,6 +6,7 @@ Looking changes nothing, and a result is the old or the new one, never a mixture
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import kart_core as kart
 from tests.traces import IN_PROCESSES, STORE_AT, note, noted
 
 if TYPE_CHECKING:
-    from tests.conftest import Files
+    from tests.conftest import Files, Project
 
 
 class Noted(kart.TaskOnKart[str]):
@@ -491,3 +492,34 @@ def test_the_record_goes_first_also_where_a_deleted_output_made_the_task_run() -
     path.rmdir()
     assert not Halves().complete()
     assert kart.build(Halves()) == kart.build(Halves())
+
+
+class Grows(kart.TaskOnKart[bytes]):
+    """What it makes fits the first time, and no more later."""
+
+    def run(self) -> bytes:
+        return b"x" * (500_000 if Path("full").exists() else 10)
+
+
+FULL = """\
+import resource, sys
+import kart_core as kart
+from tests.test_rerun import Grows
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # stands for a disk that is full
+try:
+    kart.build(Grows(), rerun=True)
+except kart.BuildError as error:
+    print(type(error.failures[Grows()]).__name__)
+"""
+
+
+@pytest.mark.local(reason="it fills a disk")
+def test_a_rerun_for_which_there_is_no_room_leaves_the_old_result(project: Project) -> None:
+    kart.build(Grows())
+    project.write("full", "")
+    project.write("full.py", FULL)
+    done = project.python("full.py", environment={"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.out == "StorageError\n", done.err
+    assert Grows().complete()
+    assert kart.build(Grows()) == b"x" * 10

@@ -9,6 +9,7 @@ that others who share the disk can read what they could read before.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from errno import EXDEV
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -128,7 +129,8 @@ class LocalStore(Store):
                 os.close(descriptor)
             os.replace(temporary, self._base + path)
         except BaseException:
-            os.unlink(temporary)
+            with suppress(FileNotFoundError):  # an interrupt may come when it has its name already
+                os.unlink(temporary)
             raise
 
     def put_file(self, path: str, source: str) -> None:
@@ -212,7 +214,8 @@ class LocalStore(Store):
             finally:
                 os.close(descriptor)
         except BaseException:
-            os.unlink(temporary)
+            with suppress(FileNotFoundError):  # an interrupt may come when it has its name already
+                os.unlink(temporary)
             raise
         return temporary
 
@@ -237,7 +240,8 @@ class LocalStore(Store):
                 copyfileobj(read, write, 1 << 20)
             os.replace(temporary, self._base + path)
         except BaseException:
-            os.unlink(temporary)
+            with suppress(FileNotFoundError):  # an interrupt may come when it has its name already
+                os.unlink(temporary)
             raise
 
     def _create_without_links(self, path: str, data: bytes) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kart_core import running
 from kart_core.execution.behind import AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
     from kart_core.execution.pool import ProcessCrew
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from kart_core.execution.worker import Worker
     from kart_core.graph import Node
     from kart_core.plugin import ExecutorSession
+    from kart_core.seeding import Generators
+    from kart_core.task import TaskOnKart
+
+    AnyTask = TaskOnKart[Any]
 
 
 class Crew(Protocol):
@@ -53,15 +58,24 @@ class InlineCrew:
 
     Args:
         session: of the executor.
-        worker: runs a task.
+        generators: those from which tasks draw.
+        worker: makes what runs a task; it is given what has the tasks made that a task yields.
         aside: makes the crew of one process in which tasks run that may have to be stopped.
     """
 
-    def __init__(self, session: ExecutorSession, worker: Worker, aside: Callable[[], ProcessCrew]) -> None:
+    def __init__(
+        self,
+        session: ExecutorSession,
+        generators: Generators,
+        worker: Callable[[Callable[[Iterable[AnyTask]], None]], Worker],
+        aside: Callable[[], ProcessCrew],
+    ) -> None:
         self._session = session
-        self._execute = worker.execute
+        self._generators = generators
+        self._execute = worker(self._make_asked).execute
         self._make_aside = aside
         self._aside: ProcessCrew | None = None
+        self._running: tuple[Node, Scheduler] | None = None
         self._storing: dict[Future[float], Node] = {}
 
     @property
@@ -76,17 +90,43 @@ class InlineCrew:
             self._wait_aside(self._aside, scheduler)
         if len(self._storing) >= AT_ONCE:
             return
-        while (node := scheduler.peek()) is not None:
+        self._run_while(scheduler, scheduler.peek)
+
+    def _run_while(self, scheduler: Scheduler, next_: Callable[[], Node | None]) -> None:
+        while (node := next_()) is not None:
             if node.resolved.shape.policy.timeout is not None:
                 self._run_aside(scheduler)
                 return
             scheduler.take()
             self._run(node, scheduler)
-            if self._storing:
-                return
+            if self._storing or (self._aside is not None and self._aside.busy):
+                return  # what has been stored, or asked for, meanwhile may be more urgent than the rest
+
+    def _make_asked(self, tasks: Iterable[AnyTask]) -> None:
+        """Has what the running task yields made; only of that anything runs meanwhile, one within the other."""
+        assert self._running is not None
+        asker, scheduler = self._running
+        attempt = running.current()
+        assert attempt is not None
+        replies: list[BaseException | None] = []
+        states = self._generators.put_away()
+        try:
+            scheduler.asked(asker, list(tasks), replies.append)
+            while not replies:
+                if len(self._storing) < AT_ONCE:
+                    self._run_while(scheduler, lambda: None if replies else scheduler.peek_for(asker))
+                if not replies:
+                    self._wait(scheduler, scheduler.pause(), lambda: scheduler.peek_for(asker))
+        finally:
+            self._running = asker, scheduler
+            running.enter(attempt)
+            self._generators.take_up(attempt.resolved.methods, attempt.seed, states)
+        if replies[0] is not None:
+            raise replies[0]
 
     def _run(self, node: Node, scheduler: Scheduler) -> None:
         scheduler.started(node)
+        self._running = node, scheduler
         clock = time.perf_counter()
         try:
             seconds: Any = self._session.submit(
@@ -98,7 +138,9 @@ class InlineCrew:
                 scheduler.expired(node),
                 node.resolved,
             ).result()
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # SystemExit and CancelledError too are failures of the task alone
             scheduler.failed(node, time.perf_counter() - clock, error)
             return
         if isinstance(seconds, (float, int)):
@@ -111,6 +153,9 @@ class InlineCrew:
         if self._aside is None:
             self._aside = self._make_aside()
         self._aside.fill(scheduler)
+        while self._aside.starting:
+            self._aside.wait(scheduler, None)
+            self._aside.fill(scheduler)
         self._wait_aside(self._aside, scheduler)
 
     def _wait_aside(self, aside: ProcessCrew, scheduler: Scheduler) -> None:
@@ -119,9 +164,12 @@ class InlineCrew:
 
     def wait(self, scheduler: Scheduler, timeout: float | None) -> None:
         """Takes in what was stored; waits only where no task can run before."""
+        self._wait(scheduler, timeout, scheduler.peek)
+
+    def _wait(self, scheduler: Scheduler, timeout: float | None, next_: Callable[[], Node | None]) -> None:
         if self._storing:
-            self._settle(scheduler, hurry=len(self._storing) < AT_ONCE and scheduler.ready > 0)
-        elif timeout and not scheduler.ready:
+            self._settle(scheduler, hurry=len(self._storing) < AT_ONCE and next_() is not None)
+        elif timeout and next_() is None:
             time.sleep(timeout)
 
     def _settle(self, scheduler: Scheduler, hurry: bool) -> None:

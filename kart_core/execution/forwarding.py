@@ -55,6 +55,10 @@ def forward(send: Send, levels: Mapping[str, int]) -> Callable[[], None]:
     return end
 
 
+def _plain(text: str) -> str:
+    return "".join([text])  # of a subclass too this makes a str
+
+
 class _Forwarder(logging.Handler):
     """Sends log records as plain data."""
 
@@ -65,9 +69,13 @@ class _Forwarder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            told = {name: value for name, value in vars(record).items() if isinstance(value, _SIMPLE)}
-            others = {name: repr(value) for name, value in vars(record).items() if name not in _KNOWN | told.keys()}
-            told.update(others, msg=record.getMessage(), args=None, exc_info=None)
+            told: dict[str, Any] = {}
+            for name, value in vars(record).items():
+                if type(value) in _SIMPLE:
+                    told[name] = value
+                elif isinstance(value, str) or name not in _KNOWN:  # of a class of the user's, it might not travel
+                    told[name] = _plain(str(value) if isinstance(value, str) else repr(value))
+            told.update(msg=_plain(record.getMessage()), args=None, exc_info=None)
             if record.exc_info:
                 told["exc_text"] = self._formatter.formatException(record.exc_info)
             self._send(("log", told))
@@ -87,7 +95,10 @@ def hand_over(told: Mapping[str, Any], task: str | None) -> None:
         record.msg = f"{task}: {record.msg}"
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+        try:
+            logger.handle(record)
+        except Exception:  # a filter's or a handler's: for a line of a log no run ends
+            logging.Handler().handleError(record)
 
 
 class Printed(io.TextIOBase):

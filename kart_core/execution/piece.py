@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kart_core import config, host
+from kart_core import config, host, running
 from kart_core.errors import ConfigError
 from kart_core.execution import by_value
 from kart_core.execution.behind import AT_ONCE, Behind
@@ -131,6 +131,7 @@ class Home:
         self._news = news
         self._current = 0
         self._locking = None if outfit.locking is None else Locking(outfit.locking)
+        running.among_others = outfit.locking is not None
         self._config = conf
         self._host = present
         self._where = where

@@ -43,6 +43,7 @@ GRACE: Final = 1.0
 
 _LONGEST: Final = 256  # tasks in one batch
 _LAST_WORDS: Final = 0.5  # seconds for a worker to put away what it has staged
+_HOLDING: Final = 4  # processes that wait for what they asked for, per worker, before only what was asked for begins
 _STARTS: Final = 2  # workers in a row that may fail before they have taken anything
 _HEARD: Final = 64  # messages of one worker, before others are heard and the time is minded
 
@@ -150,6 +151,11 @@ class ProcessCrew:
         """How many workers run something; who waits for tasks that it asked for does not."""
         return sum(link.working for link in self._links)
 
+    @property
+    def starting(self) -> bool:
+        """Whether a worker was started and not heard of yet."""
+        return any(not link.ready for link in self._links)
+
     # --- giving ---------------------------------------------------------------------------
 
     def fill(self, scheduler: Scheduler) -> None:
@@ -159,16 +165,21 @@ class ProcessCrew:
         self.resume()
         working = self.working
         for link in self._links:
-            if link.holds is None and not link.gone and (link.taken or working < self._workers):
+            if link.holds is None and link.ready and not link.gone and (link.taken or working < self._workers):
                 was = link.working
                 while self._give(link, scheduler):
                     pass
                 working += link.working and not was
-        while working < self._workers and scheduler.peek() is not None:
+        # A worker that starts gets its first task when it is heard of: until then it reads nothing.
+        working += sum(not link.ready for link in self._links)
+        while working < self._workers and (node := scheduler.peek()) is not None and self._may_grow(node, scheduler):
             self._links.append(self._started())
-            while self._give(self._links[-1], scheduler):
-                pass
-            working += self._links[-1].working
+            working += 1
+
+    def _may_grow(self, node: Node, scheduler: Scheduler) -> bool:
+        """Whether another process is started for a task: each that waits for what it asked for holds one."""
+        waiting = sum(link.holds is not None for link in self._links)
+        return waiting < _HOLDING * self._workers or scheduler.was_asked_for(node) or not self.working
 
     def resume(self) -> None:
         """Lets tasks go on whose requests were answered, as many as there is room for."""
@@ -206,8 +217,8 @@ class ProcessCrew:
             scheduler.take()
             number = scheduler.next_number()
             try:
-                timed = policy.timeout is not None
-                link.sender.add(node.task, number, node.replaces, timed, node.record, scheduler.expired(node))
+                # Of what may take long it is to be heard at once that it has begun.
+                link.sender.add(node.task, number, node.replaces, alone, node.record, scheduler.expired(node))
             except Exception as error:
                 scheduler.started(node)
                 scheduler.failed(node, 0.0, error)
@@ -233,7 +244,7 @@ class ProcessCrew:
         """Waits for news of the workers, and tells the scheduler."""
         if self._interruption.count:  # before anything began
             raise KeyboardInterrupt
-        if not self.busy and timeout is None:
+        if not self.busy and timeout is None and all(link.ready for link in self._links):
             return
         limits = [limit for link in self._links for limit in self._limits(link)]
         if limits:
@@ -467,8 +478,10 @@ class ProcessCrew:
         for link in list(self._links):
             link.process.kill()
             self._drop(link)
+            # What has begun, and the first that waits: that it has begun may not have been heard yet.
+            first_in_line = next((number for number in link.taken if number not in link.storing), None)
             for number, node in link.taken.items():
-                if number in self._begun:
+                if number in self._begun or number == first_in_line:
                     self._release(node, link)
 
     def _listen(self, scheduler: Scheduler, seconds: float, patient: Callable[[], bool]) -> None:
@@ -502,7 +515,7 @@ class ProcessCrew:
         """Ends the workers."""
         for link in self._links:
             self._selector.unregister(link.process.fileno())
-            if link.taken:
+            if link.taken or not link.ready:
                 link.process.kill()
             else:
                 link.send(b"E")

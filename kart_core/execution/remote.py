@@ -111,6 +111,7 @@ class Remote:
                 self._tell(("unfit", _packed(error)))
                 return
             stack.enter_context(host.using(present))
+            running.among_others = setup.locking is not None
             generators = stack.enter_context(Generators())
             behind = stack.enter_context(Behind())
             worker = Worker(
@@ -150,7 +151,9 @@ class Remote:
         except KeyboardInterrupt:
             self._add(("interrupted", number), now=True)
             raise
-        except (Exception, SystemExit) as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # SystemExit and CancelledError too are failures of the task alone
             self._end_of_lines()
             # At once: should the next task end this process, nobody else could tell.
             self._add(("failed", number, time.perf_counter() - clock, _packed(error)), now=True)
@@ -195,7 +198,8 @@ class Remote:
         with self._sending:
             if not self._news:
                 return
-            data, self._news = pickle.dumps(self._news, protocol=5), []
+            news, self._news = self._news, []  # first: what cannot be sent is not to be tried again
+            data = pickle.dumps(news, protocol=5)
             self._told = time.monotonic()
             self._connection.send_bytes(data)
 

@@ -90,6 +90,7 @@ class Scheduler:
         self._numbers = 0
         self._ready: dict[_Needs, list[tuple[int, int, int, Node]]] = {}
         self._next: Node | None = None
+        self._doubled = False  # whether a node may be ready twice, since it has become more urgent
         self._delayed: list[tuple[float, int, Node]] = []
         self._lent: set[Node] = set()  # who has lent its resources to those for which it waits
         self._going_on: list[tuple[_Ask, BaseException | None]] = []  # who waits to get them back
@@ -113,7 +114,7 @@ class Scheduler:
         try:
             while any(self._ready.values()) or self._delayed or crew.busy:
                 crew.fill(self)
-                crew.wait(self, self._pause())
+                crew.wait(self, self.pause())
         except BaseException:
             crew.finish(self)  # what has run is not lost
             raise
@@ -142,6 +143,8 @@ class Scheduler:
         if self._delayed:
             self._wake()
         heaps = self._ready
+        if self._doubled:
+            self._drop_taken()
         if len(heaps) == 1 and () in heaps:  # nobody takes of anything
             heap = heaps[()]
             self._next = heap[0][3] if heap else None
@@ -149,13 +152,31 @@ class Scheduler:
             self._next = self._first_that_fits()
         return self._next
 
+    def peek_for(self, asker: Node) -> Node | None:
+        """As `peek`, of what a running task waits for alone."""
+        node = self.peek()
+        wanted = next((ask.nodes for ask in reversed(self._asks) if ask.asker is asker), ())
+        if node is not None and node not in wanted:
+            ready = (entry for heap in self._ready.values() for entry in heap)
+            possible = [one for one in ready if one[3] in wanted and self._may_run(one[3])]
+            node = self._next = min(possible)[3] if possible else None
+        return node
+
+    def _may_run(self, node: Node) -> bool:
+        return not node.taken and node.waiting == 0 and self._fits(_needs(node))
+
+    def _drop_taken(self) -> None:
+        for heap in self._ready.values():
+            while heap and (heap[0][3].taken or heap[0][3].waiting < 0):
+                heapq.heappop(heap)
+
     def _first_that_fits(self) -> Node | None:
         """The most urgent of those for which there is enough.
 
         What one of them waits for is kept for it: those that come after it do not take of that, for where they are
         many and take less each, there would never be enough at once.
         """
-        kept: set[str] = set()
+        kept = {name for ask, _ in self._going_on for name, _ in _needs(ask.asker)}
         for head, needs in sorted((heap[0], needs) for needs, heap in self._ready.items() if heap):
             if not kept.isdisjoint(name for name, _ in needs):
                 continue
@@ -168,8 +189,13 @@ class Scheduler:
         """Takes the task that `peek` gave; its resources are its own until it is told what became of it."""
         node, self._next = self._next, None
         assert node is not None
+        node.taken = True
         needs = _needs(node)
-        heapq.heappop(self._ready[needs])
+        heap = self._ready[needs]
+        if heap[0][3] is node:
+            heapq.heappop(heap)
+        else:
+            self._doubled = True  # what is left of it is dropped when its turn comes
         if needs:
             self._use(needs)
         return node
@@ -186,6 +212,11 @@ class Scheduler:
     def take_early(self, node: Node) -> None:
         """Takes the task that `following` gave; it is returned where the one before it does not come to its end."""
         self._early.add(node)
+        node.taken = True
+
+    def was_asked_for(self, node: Node) -> bool:
+        """Whether a running task waits for it."""
+        return node in self._urgency
 
     def expired(self, node: Node) -> Seen | None:
         """The lease of another that a worker is to take over with the task, if there is one."""
@@ -203,6 +234,17 @@ class Scheduler:
         self._outcome.ran.append(node)
         self._tell.finished(node, seconds)
         self._go_on(node)
+
+    def made_inside(self, tasks: Iterable[AnyTask]) -> None:
+        """A build inside a running task has made results; those of this run need not be made once more."""
+        by_id = self._known()
+        for task in tasks:
+            node = by_id.get(identity(task))
+            if node is not None and node.action == "run" and node.order > 0 and node.waiting >= 0 and not node.taken:
+                node.taken = self._doubled = True
+                self._outcome.made.append(node)
+                self._tell.reused(node)
+                self._go_on(node)
 
     def made(self, node: Node) -> None:
         """Another process has made the result of a task since the run was planned."""
@@ -275,6 +317,7 @@ class Scheduler:
         """A task that was taken has not run and is ready again, or as soon as what it waits for has run."""
         self._give_back(node)
         self._early.discard(node)
+        node.taken = False
         if node.waiting == 0:
             self._push(node)
 
@@ -296,14 +339,21 @@ class Scheduler:
         # Those for which it waits may need what it has. It has that again before it goes on.
         self._lent.add(asker)
         self._free_again(_needs(asker))
-        urgency = self._urgency_of(asker)
-        for node in plan.in_order:
-            self._urgency[node] = max(self._urgency_of(node), urgency)
-        for node in plan.roots:
-            # Before what would begin anew, so that few tasks wait half done.
-            node.depth = max(node.depth, asker.depth + 1)
+        self._hurry(plan, asker)
         self._add(plan.in_order)
         self._answer(None)
+
+    def _hurry(self, plan: Plan, asker: Node) -> None:
+        """Puts what was asked for before what would begin anew, so that few tasks wait half done."""
+        urgency = self._urgency_of(asker)
+        roots = set(plan.roots)
+        for node in plan.in_order:
+            self._urgency[node] = max(self._urgency_of(node), urgency)
+            if node in roots:
+                node.depth = max(node.depth, asker.depth + 1)
+            if node.order >= 0 and node.waiting == 0 and node.action == "run" and not node.taken:
+                self._doubled = True
+                self._push(node)
 
     # --- inside -----------------------------------------------------------------------
 
@@ -331,6 +381,7 @@ class Scheduler:
 
     def _push(self, node: Node) -> None:
         if node.action == "run":
+            node.taken = False
             heap = self._ready.setdefault(_needs(node), [])
             heapq.heappush(heap, (-self._urgency_of(node), -node.depth, node.order, node))
         elif node.action == "missing":
@@ -419,22 +470,23 @@ class Scheduler:
                     self._expired[node] = watch.expired
             self._push(node)
 
-    def _pause(self) -> float | None:
+    def pause(self) -> float | None:
+        """In how many seconds a task is looked at again that cannot run now; None where there is none."""
         return min(max(self._delayed[0][0] - time.monotonic(), 0.0), LONGEST_PAUSE) if self._delayed else None
 
     # --- tasks that running tasks ask for ---------------------------------------------
 
     def _joined(self, plan: Plan, asker: Node) -> Plan:
         """The plan with the nodes of this run in the place of equal ones, so that nothing runs twice."""
-        if self._by_id is None:
-            self._by_id = {}
-            self._learn(self._plan.nodes)
-        by_id = self._by_id
+        by_id = self._known()
 
         def of_this_run(node: Node) -> Node:
             known = by_id.get(identity(node.task))
-            # One that was reused may have to run now, and the reverse; only what this run runs is taken over.
-            return node if known is None or known.order < 0 or node.action == "reuse" else known
+            # One that was reused may have to run now, and the reverse; only what this run runs is taken over. What is yet
+            # to run anew counts as not stored, as it does for who requires it.
+            if known is None or known.order < 0 or (node.action == "reuse" and known.waiting < 0):
+                return node
+            return known
 
         above = self._above(asker)
         for node in plan.in_order:
@@ -446,6 +498,12 @@ class Scheduler:
         joined = type(plan)(tuple(map(of_this_run, plan.roots)), tuple(map(of_this_run, plan.nodes)))
         self._learn(joined.nodes)
         return joined
+
+    def _known(self) -> dict[bytes, Node]:
+        if self._by_id is None:
+            self._by_id = {}
+            self._learn(self._plan.nodes)
+        return self._by_id
 
     def _learn(self, nodes: Iterable[Node]) -> None:
         assert self._by_id is not None
@@ -501,6 +559,7 @@ class _Ask:
     ) -> None:
         self.asker = asker
         self.plan = plan
+        self.nodes = frozenset(plan.in_order)
         self.waiting = waiting
         self.reply = reply
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import closing
 from functools import partial
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from kart_core.execution.behind import Behind
     from kart_core.execution.leases import Lease, Seen
     from kart_core.execution.locking import Locking
-    from kart_core.plugin import Stat
+    from kart_core.plugin import Stat, Store
     from kart_core.resolved import Resolved
     from kart_core.running import Attempt
     from kart_core.seeding import Generators
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from kart_core.workspace import Workspace
 
     AnyTask = TaskOnKart[Any]
+
+_log = logging.getLogger("kart_core.build")
 
 
 class Worker:
@@ -91,7 +94,9 @@ class Worker:
         Raises:
             TakenElsewhere: another process works on the task, or has taken it over while it ran here.
             MadeElsewhere: another process has made the result since it was planned.
-            Exception: what `run` raised, or why its result could not be stored; what was stored before is as it was.
+            Exception: what `run` raised, or why its result could not be stored. What was stored before is as it was;
+                where storage is far, or had taken some of several outputs, an old result that was to be replaced is
+                gone.
         """
         started, clock = time.time(), time.perf_counter()
         with running.one_at_a_time:
@@ -191,6 +196,7 @@ class Worker:
         path = attempt.resolved.record_path(attempt.unique_id)
         store = workspace.store
         outputs: list[Output] = []
+        replaced: bytes | None = None
         try:
             if lease is not None:
                 lease.check()
@@ -200,6 +206,8 @@ class Worker:
                     self._formatted.add(workspace)
                 if replaces:
                     forget(workspace, path)
+                    if not workspace.remote:
+                        replaced = _content(store, path)
                     store.remove(path)
                 for target, content in attempt.staged.values():
                     content.put(store, target.path)
@@ -207,10 +215,28 @@ class Worker:
                 if lease is not None:
                     lease.check()  # large outputs take their time
                 store.put(path, with_outputs(beginning, outputs, time.perf_counter() - clock))
+        except Exception:
+            if replaced is not None and not outputs:  # nothing is in its place yet: the old result still stands
+                _put_back(workspace, path, replaced)
+            raise
         finally:
             if lease is not None:
                 lease.release()
         remember(workspace, path, attempt.id, tuple(outputs))
+
+
+def _content(store: Store, path: str) -> bytes | None:
+    try:
+        return store.read(path)
+    except FileNotFoundError:
+        return None
+
+
+def _put_back(workspace: Workspace, path: str, record: bytes) -> None:
+    try:
+        workspace.store.put(path, record)
+    except OSError as error:
+        _log.warning("%s could not be put back (%s), so the old result counts no more", workspace.where(path), error)
 
 
 def keep_returned(attempt: Attempt, result: Any) -> None:

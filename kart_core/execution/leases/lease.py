@@ -56,6 +56,17 @@ def take(workspace: Workspace, unique_id: str, task: str, terms: Terms, expired:
     Raises:
         StorageError: the workspace cannot be read or written.
     """
+    try:
+        return _taken(workspace, unique_id, task, terms, expired)
+    except KeyboardInterrupt:
+        # It may have come when the lease was there already: then nobody is to wait for its expiry.
+        from kart_core.execution.leases.listing import release
+
+        release(workspace, unique_id, os.getpid())
+        raise
+
+
+def _taken(workspace: Workspace, unique_id: str, task: str, terms: Terms, expired: Seen | None) -> Lease | Taken:
     workspace.ensure_format()
     slot = slot_of(workspace.store, unique_id)
     token, since = f"{_process}-{next(_number)}", time.time()
@@ -149,14 +160,12 @@ class Lease:
         self._last = claim
         self._token = token
         self._since = since
-        self._confirmed = began
+        self._renewed = self._seen = began
         self._beats = beats
         self._failing = False
         self._lock = threading.Lock()
-        # Nobody takes over a lease before its expiry, so half of it is proof enough where a look is a request.
-        # Elsewhere a look costs little, and finds out too that the lease was released by hand.
         self._margin = terms.expiry / 2
-        self._fresh = self._margin if workspace.storage.shared == "network" else min(self._margin, _MOMENT)
+        self._far = workspace.storage.shared == "network"
 
     def __repr__(self) -> str:
         return f"Lease({self.task} {self.unique_id})"
@@ -171,7 +180,7 @@ class Lease:
             StorageError: storage does not say.
         """
         with self._lock:
-            if self._claim is not None and _clock() - self._confirmed > self._fresh:
+            if self._claim is not None and not self._is_sure():
                 began = _clock()
                 with guarded(self._workspace, self._path):
                     self._settle(self._slot.held(self._claim), began)
@@ -187,7 +196,7 @@ class Lease:
             if claim is None:
                 return
             try:
-                self._slot.vacate(claim, sure=_clock() - self._confirmed < self._margin)
+                self._slot.vacate(claim, sure=_clock() - self._renewed < self._margin)
             except OSError as error:
                 _log.warning(
                     "the lease of %s %s could not be given back (%s); it ends in %g s",
@@ -207,7 +216,7 @@ class Lease:
     def renew_if_due(self) -> None:
         """Renews the lease unless that was done a moment ago; a failure is told, and tried again the next time."""
         with self._lock:
-            if self._claim is None or _clock() - self._confirmed < self.terms.renew_every / 2:
+            if self._claim is None or _clock() - self._renewed < self.terms.renew_every / 2:
                 return
             began = _clock()
             self._beats += 1
@@ -219,11 +228,23 @@ class Lease:
                     self._failing = True
                     _log.warning("the lease of %s %s could not be renewed: %s", self.task, self.unique_id, error)
                 return
-            if self._slot.blind and _clock() - self._confirmed >= self.terms.expiry:
+            if self._slot.blind and _clock() - self._renewed >= self.terms.expiry:
                 claim = None
             self._settle(claim, began)
-            if claim is None:
+            if claim is not None:
+                self._renewed, self._failing = began, False
+            else:
                 _log.warning("%s; what it makes will not be stored", self._loss())
+
+    def _is_sure(self) -> bool:
+        """Whether the lease is held for certain, without a look.
+
+        Nobody takes over a lease before its expiry, so a renewal within half of it is proof enough where a look is a
+        request; that it was seen is none, for it may be taken over the moment after. Elsewhere a look costs little,
+        and finds out too that the lease was released by hand.
+        """
+        now = _clock()
+        return now - self._renewed <= self._margin if self._far else now - max(self._renewed, self._seen) <= _MOMENT
 
     @property
     def _path(self) -> str:
@@ -233,7 +254,7 @@ class Lease:
         """Notes what storage said at a time that is no later than when it was asked."""
         self._claim = claim
         if claim is not None:
-            self._last, self._confirmed, self._failing = claim, began, False
+            self._last, self._seen = claim, began
 
     def _loss(self) -> str:
         return (
