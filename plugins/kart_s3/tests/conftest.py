@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from projects import Project
 from proxy import Proxy
+from racers import Racers
 from servers import ACCESS_KEY, SECRET_KEY, Server, start_seaweed
 
 from kart_core.config import load_default
@@ -46,6 +48,13 @@ def moto() -> Iterator[Server]:
     server.client().create_bucket(Bucket="kart")
     yield server
     process.stop()
+
+
+@pytest.fixture(scope="session")
+def racers() -> Iterator[Racers]:
+    """Eight processes that begin at the same moment."""
+    with closing(Racers()) as eight:
+        yield eight
 
 
 @pytest.fixture

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from proxy import Proxy
+from racers import PROCESSES, Meet, Racers
 from servers import Server
 from test_store import open_store
 
-PROCESSES, ROUNDS = 8, 50
+ROUNDS = 50
 
 
 @pytest.fixture(params=["seaweed", "moto"])
@@ -21,36 +18,24 @@ def server(request: pytest.FixtureRequest) -> Server:
     return request.getfixturevalue(request.param)
 
 
-def _create(url: str, endpoint: str, number: int, rounds: int, begin: float) -> list[bool]:
-    from kart_s3 import S3, S3Settings
-
-    store = S3(S3Settings(endpoint_url=endpoint)).kart_storages()[0].open(url)
+def _create(url: str, endpoint: str, number: int, meet: Meet) -> list[bool]:
+    store = open_store(Server(endpoint, "kart"), url)
     store.stat("ready")
-    time.sleep(max(0.0, begin - time.time()))
-    return [store.create(f"race/{race}", f"{number}".encode()) for race in range(rounds)]
+    meet()
+    return [store.create(f"race/{race}", f"{number}".encode()) for race in range(ROUNDS)]
 
 
-def _replace(url: str, endpoint: str, number: int, rounds: int, begin: float) -> list[bool]:
-    from kart_s3 import S3, S3Settings
-
-    store = S3(S3Settings(endpoint_url=endpoint)).kart_storages()[0].open(url)
-    marks = json.loads(store.read("marks"))  # those from before the race, also for a process that comes late to it
-    time.sleep(max(0.0, begin - time.time()))
-    return [store.replace(f"race/{race}", f"{number}".encode(), marks[race]) is not None for race in range(rounds)]
-
-
-def _together(work: Callable[..., list[bool]], url: str, endpoint: str, rounds: int) -> list[list[bool]]:
-    context = multiprocessing.get_context("spawn")
-    begin = time.time() + 4
-    with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
-        futures = [pool.submit(work, url, endpoint, number, rounds, begin) for number in range(PROCESSES)]
-        return [future.result() for future in futures]
+def _replace(url: str, endpoint: str, number: int, meet: Meet) -> list[bool]:
+    store = open_store(Server(endpoint, "kart"), url)
+    marks = json.loads(store.read("marks"))
+    meet()
+    return [store.replace(f"race/{race}", f"{number}".encode(), marks[race]) is not None for race in range(ROUNDS)]
 
 
 @pytest.mark.usefixtures("credentials")
-def test_of_eight_processes_that_create_one_wins_each_round(server: Server) -> None:
+def test_of_eight_processes_that_create_one_wins_each_round(server: Server, racers: Racers) -> None:
     url = server.new_url()
-    won = _together(_create, url, server.endpoint, ROUNDS)
+    won = racers.race(_create, url, server.endpoint)
     for race in range(ROUNDS):
         winners = [number for number in range(PROCESSES) if won[number][race]]
         assert len(winners) == 1
@@ -58,13 +43,13 @@ def test_of_eight_processes_that_create_one_wins_each_round(server: Server) -> N
 
 
 @pytest.mark.usefixtures("credentials")
-def test_of_eight_processes_that_replace_what_is_unchanged_one_wins_each_round(server: Server) -> None:
+def test_of_eight_processes_that_replace_what_is_unchanged_one_wins_each_round(server: Server, racers: Racers) -> None:
     url = server.new_url()
     for race in range(ROUNDS):
         server.put(url, f"race/{race}", b"before")
     store = open_store(server, url)
     server.put(url, "marks", json.dumps([store.stat(f"race/{race}").mark for race in range(ROUNDS)]).encode())
-    won = _together(_replace, url, server.endpoint, ROUNDS)
+    won = racers.race(_replace, url, server.endpoint)
     for race in range(ROUNDS):
         winners = [number for number in range(PROCESSES) if won[number][race]]
         assert len(winners) == 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import time
 from collections.abc import Iterator
 
 import pytest
 from proxy import Proxy
+from racers import PROCESSES, Meet, Racers
 from servers import Server
-from test_exclusive import PROCESSES, _once, _together
+from test_exclusive import _once
 
 from kart_core.execution import leases
 from kart_core.execution.leases import Lease, LostLease, Taken, Terms, Watch, take
@@ -121,23 +123,23 @@ def test_who_saw_a_lease_before_its_renewal_does_not_take_it_over(workspace: Wor
     lease.release()
 
 
-def _take_over(url: str, endpoint: str, number: int, rounds: int, begin: float) -> list[bool]:
-    import os
-
+def _take_over(url: str, endpoint: str, number: int, meet: Meet) -> list[bool]:
     os.environ["AWS_ENDPOINT_URL"] = endpoint
     workspace = open_workspace(url)
-    seen = pickle.loads(workspace.store.read("seen"))  # before the race, also for a process that comes late to it
-    time.sleep(max(0.0, begin - time.time()))
-    return [isinstance(take(workspace, f"{race}", "race", LONG, seen[race]), Lease) for race in range(rounds)]
+    seen = pickle.loads(workspace.store.read("seen"))
+    meet()
+    return [isinstance(take(workspace, f"{race}", "race", LONG, seen[race]), Lease) for race in range(ROUNDS)]
 
 
-def test_a_takeover_by_eight_processes_has_one_winner(workspace: Workspace, server: Server, url: str) -> None:
+def test_a_takeover_by_eight_processes_has_one_winner(
+    workspace: Workspace, server: Server, url: str, racers: Racers
+) -> None:
     workspace.ensure_format()
     for race in range(ROUNDS):
         server.put(url, f".kart/leases/{race}", b"nobody renews this one")
     seen = [slot_of(workspace.store, f"{race}").look() for race in range(ROUNDS)]
     server.put(url, "seen", pickle.dumps(seen))
-    won = _together(_take_over, url, server.endpoint, ROUNDS)
+    won = racers.race(_take_over, url, server.endpoint)
     assert [sum(won[number][race] for number in range(PROCESSES)) for race in range(ROUNDS)] == [1] * ROUNDS
 
 
