@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clusters import Cluster
 
+S3 = Path(__file__).parents[2] / "kart_s3"
 ROOTS = ("pipe:CountedTotal", "pipe:CountedGrowth")
+
+
+@pytest.fixture
+def real_bucket(tmp_path: Path) -> Iterator[Mapping[str, str]]:
+    """A bucket named ``kart`` of SeaweedFS: of those who create at once, the fake server lets two, rarely."""
+    spec = importlib.util.spec_from_file_location("servers_of_kart_s3", S3 / "tests" / "servers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    servers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(servers)
+    folder = tmp_path / "seaweed"
+    folder.mkdir()
+    with servers.start_seaweed(folder) as server:
+        yield {
+            "AWS_ENDPOINT_URL": server.endpoint,
+            "AWS_ACCESS_KEY_ID": servers.ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": servers.SECRET_KEY,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "PYTHONPATH": str(S3),
+        }
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -18,9 +40,8 @@ def workspace(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, str]]:
     """A workspace, and the variables by which other processes reach it."""
     if request.param == "folder":
         return "results", {}
-    bucket = request.getfixturevalue("bucket")
     Path("kart.toml").write_text('[plugins]\nload = ["kart_s3:S3"]\n')
-    return "s3://kart/two-clusters", bucket
+    return "s3://kart/two-clusters", request.getfixturevalue("real_bucket")
 
 
 def test_each_task_runs_once_though_two_clusters_are_given_all(
