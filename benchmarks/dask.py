@@ -1,8 +1,8 @@
 """``python -m benchmarks.dask``: kart on Dask beside Dask's own futures, the same graphs on the same cluster.
 
-Needs ``kart-dask``. A wide graph of 2,000 tasks, and a chain, which can only go to the scheduler and back task by
-task. The bare futures keep their results in the workers' memory; kart writes each to the disk, with its record, and
-looks whether it is there. Rounds are interleaved.
+Needs ``kart-dask``. Three graphs of 2,000 tasks: a wide one, layers of which each task needs two of the layer before,
+and a chain, of which no two run at once. The bare futures keep their results in the workers' memory; kart writes each
+to the disk, with its record, and looks whether it is there. Rounds are interleaved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from distributed import Client, LocalCluster
 
 import kart_core as kart
 
-GROUPS, LEAVES, CHAIN = 20, 99, 200
+GROUPS, LEAVES, CHAIN = 20, 99, 2000
+LAYERS, WIDTH = 20, 100
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 
 
@@ -41,6 +42,20 @@ class Group(kart.TaskOnKart[int]):
         return sum(self.load(self.leaves))
 
 
+class Cell(kart.TaskOnKart[int]):
+    """One of a layer."""
+
+    i: int
+    layer: int
+    left: Cell | None = None
+    right: Cell | None = None
+
+    def run(self) -> int:
+        if self.left is None or self.right is None:
+            return self.i
+        return (self.load(self.left) + self.load(self.right)) % 1000
+
+
 class Link(kart.TaskOnKart[int]):
     """One after the other."""
 
@@ -59,6 +74,10 @@ def group(*leaves: int) -> int:
     return sum(leaves)
 
 
+def cell(left: int, right: int) -> int:
+    return (left + right) % 1000
+
+
 def link(before: int) -> int:
     return before + 1
 
@@ -74,6 +93,20 @@ def wide_bare(client: Client) -> int:
 def wide_kart(folder: str) -> int:
     groups = [Group(leaves=tuple(Leaf(i=g * LEAVES + i) for i in range(LEAVES))) for g in range(GROUPS)]
     return sum(kart.build(*groups, executor="dask", workspace_directory=folder))
+
+
+def layers_bare(client: Client) -> int:
+    row = [client.submit(leaf, i, pure=False) for i in range(WIDTH)]
+    for _ in range(LAYERS - 1):
+        row = [client.submit(cell, row[i], row[(i + 1) % WIDTH], pure=False) for i in range(WIDTH)]
+    return sum(client.gather(row))
+
+
+def layers_kart(folder: str) -> int:
+    row = [Cell(i=i, layer=0) for i in range(WIDTH)]
+    for layer in range(1, LAYERS):
+        row = [Cell(i=i, layer=layer, left=row[i], right=row[(i + 1) % WIDTH]) for i in range(WIDTH)]
+    return sum(kart.build(*row, executor="dask", workspace_directory=folder))
 
 
 def chain_bare(client: Client) -> int:
@@ -102,24 +135,27 @@ def main() -> None:
     ):
         os.environ["KART_DASK__ADDRESS"] = cluster.scheduler_address
         times: dict[str, list[float]] = {}
-        wide, chain = GROUPS * (LEAVES + 1), CHAIN
+        size = GROUPS * (LEAVES + 1)
+        assert size == CHAIN == LAYERS * WIDTH
         for number in range(ROUNDS + 1):
-            cases: dict[str, tuple[int, Callable[[], int]]] = {
-                "wide, bare futures": (wide, lambda: here.wide_bare(client)),
-                "wide, kart": (wide, lambda n=number: here.wide_kart(f"{folder}/wide{n}")),
-                "chain, bare futures": (chain, lambda: here.chain_bare(client)),
-                "chain, kart": (chain, lambda n=number: here.chain_kart(f"{folder}/chain{n}")),
+            cases: dict[str, tuple[Callable[[], int], Callable[[], int]]] = {
+                "wide": (lambda: here.wide_bare(client), lambda n=number: here.wide_kart(f"{folder}/wide{n}")),
+                "layers": (lambda: here.layers_bare(client), lambda n=number: here.layers_kart(f"{folder}/layers{n}")),
+                "chain": (lambda: here.chain_bare(client), lambda n=number: here.chain_kart(f"{folder}/chain{n}")),
             }
-            for name, (tasks, run) in cases.items():
-                clock = time.perf_counter()
-                found = run()
-                assert found == (sum(range(GROUPS * LEAVES)) if tasks == wide else CHAIN - 1), found
-                if number:  # the first round warms the cluster up
-                    times.setdefault(name, []).append((time.perf_counter() - clock) / tasks * 1000)
+            for graph, runs in cases.items():
+                found: list[int] = []
+                for who, run in zip(("bare futures", "kart"), runs, strict=True):
+                    clock = time.perf_counter()
+                    found.append(run())
+                    if number:  # the first round warms the cluster up
+                        took = (time.perf_counter() - clock) / size * 1000
+                        times.setdefault(f"{graph}, {who}", []).append(took)
+                assert found[0] == found[1], found
     print("| ms per task | median | all rounds |\n| --- | ---: | --- |")
-    for name, found in times.items():
-        print(f"| {name} | {statistics.median(found):.2f} | {', '.join(f'{one:.2f}' for one in found)} |")
-    for graph in ("wide", "chain"):
+    for name, took_each in times.items():
+        print(f"| {name} | {statistics.median(took_each):.2f} | {', '.join(f'{one:.2f}' for one in took_each)} |")
+    for graph in ("wide", "layers", "chain"):
         ratio = statistics.median(times[f"{graph}, kart"]) / statistics.median(times[f"{graph}, bare futures"])
         print(f"{graph}: kart takes {ratio:.2f} times what bare futures take")
 

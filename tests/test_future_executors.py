@@ -84,6 +84,16 @@ class Link(kart.TaskOnKart[int]):
         return self.i + (0 if self.before is None else self.load(self.before))
 
 
+class Fibonacci(kart.TaskOnKart[int]):
+    i: int
+
+    def requires(self):
+        return [Fibonacci(i=self.i - 1), Fibonacci(i=self.i - 2)] if self.i > 1 else []
+
+    def run(self) -> int:
+        return sum(self.load()) if self.i > 1 else self.i
+
+
 class FailsOrKills(kart.TaskOnKart[int]):
     i: int
 
@@ -311,6 +321,10 @@ def test_the_links_of_a_chain_go_together(pipe: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Pools, "submit", counted)
     assert build(chain(pipe, 300)) == sum(range(300))
     assert _ran() == ["link"] * 300
+    assert len(submitted) < 60
+    submitted.clear()
+    inline = kart.build(pipe.Fibonacci(i=200), workspace_directory="inline")
+    assert build(pipe.Fibonacci(i=200)) == inline
     assert len(submitted) < 60
 
 

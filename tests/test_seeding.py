@@ -240,8 +240,9 @@ class Plain(kart.TaskOnKart[int]):
     def run(self) -> int:
         return 1
 
-kart.build(Plain())
-print("numpy" in sys.modules, kart.record(Plain()).seed)
+if __name__ == "__main__":
+    kart.build(Plain())
+    print("numpy" in sys.modules, kart.record(Plain()).seed)
 """
 
 

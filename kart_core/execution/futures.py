@@ -61,7 +61,8 @@ class _Piece:
     Attributes:
         taken: its tasks that have not ended, by number, in the order in which they run.
         orders: what it was told to run; none where it goes on with a held task.
-        chained: by the number of a task, that of the one before it in the piece, without which it cannot run.
+        chained: by the number of a task, those of the ones before it in the piece without which it cannot run.
+        numbers: of its tasks.
         begun: whether it was heard of.
         where: the worker that has it, as messages name it.
         process: the machine and the number of the process that runs it.
@@ -76,7 +77,8 @@ class _Piece:
     def __init__(self, taken: dict[int, Node]) -> None:
         self.taken = taken
         self.orders: Sequence[Order] = ()
-        self.chained: dict[int, int] = {}
+        self.chained: dict[int, Sequence[int]] = {}
+        self.numbers: dict[Node, int] = {}
         self.begun = False
         self.where = "a worker"
         self.process: tuple[str, int] | None = None
@@ -180,7 +182,7 @@ class FuturesCrew:
                 break
             scheduler.take()
             try:
-                number = self._order(node, piece, scheduler)
+                self._order(node, piece, scheduler)
             except Exception as error:
                 scheduler.started(node)
                 scheduler.failed(node, 0.0, error)
@@ -188,7 +190,7 @@ class FuturesCrew:
                 heads += 1
                 if seconds is None:
                     break
-                expected = self._give_chain(node, number, piece, scheduler, expected + seconds)
+                expected = self._give_chain(node, piece, scheduler, expected + seconds)
             node = scheduler.peek()
         if piece.taken:
             goods = self._ledger.goods()
@@ -196,20 +198,21 @@ class FuturesCrew:
             self._submit(piece, Parcel(goods, piece.chained, *self._places(piece.taken.values())))
         return bool(piece.taken)
 
-    def _give_chain(self, node: Node, number: int, piece: _Piece, scheduler: Scheduler, expected: float) -> float:
-        """Adds the tasks that wait for this one alone, each for the one before: they need not come back between."""
+    def _give_chain(self, node: Node, piece: _Piece, scheduler: Scheduler, expected: float) -> float:
+        """Adds the tasks that wait only for what the piece holds, each after its own."""
         while expected <= BUDGET and len(piece.taken) < _LONGEST:
-            next_ = scheduler.following(node)
+            next_ = scheduler.following(node, piece.numbers)
             seconds = None if next_ is None else self._short(next_)
             if next_ is None or seconds is None or not _alike(next_, node):
                 break
             scheduler.take_early(next_)
+            before = [piece.numbers[one] for one in next_.requirements if one in piece.numbers]
             try:
-                after, number = number, self._order(next_, piece, scheduler)
+                number = self._order(next_, piece, scheduler)
             except Exception:
                 scheduler.returned(next_)  # the same is said when it is its turn
                 break
-            piece.chained[number] = after
+            piece.chained[number] = before
             expected += seconds
             node = next_
         return expected
@@ -225,6 +228,7 @@ class FuturesCrew:
         timed = shape_of(type(node.task)).policy.timeout is not None
         self._ledger.add(node.task, number, node.replaces, timed, node.record, scheduler.expired(node))
         piece.taken[number] = node
+        piece.numbers[node] = number
         return number
 
     def _places(self, nodes: Any) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:

@@ -47,8 +47,8 @@ class Parcel(NamedTuple):
     """What a piece is made of: orders to begin, or one held task to go on with."""
 
     goods: Goods | None
-    chained: Mapping[int, int]
-    """By the number of an order, that of the one before it, which must have been stored."""
+    chained: Mapping[int, Sequence[int]]
+    """By the number of an order, those of the ones before it, which must have been stored."""
     workspaces: Sequence[tuple[str, str]]
     """The URLs of workspaces that all of a machine share, each with the text of its file `SEEN`."""
     places: Sequence[str]
@@ -198,8 +198,7 @@ class Home:
             if i and time.monotonic() - clock > LIMIT:
                 returned.extend(rest.number for rest in orders[i:])
                 break
-            before = parcel.chained.get(order.number)
-            if before is not None and not _is_stored(ended.get(before)):
+            if not all(_is_stored(ended.get(before)) for before in parcel.chained.get(order.number, ())):
                 returned.append(order.number)
                 continue
             done = self._attempt(order.number, partial(self._begun, worker, order, parcel.places))

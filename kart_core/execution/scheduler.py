@@ -13,7 +13,7 @@ from kart_core.identity import cycle, identity
 from kart_core.task import missing_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from kart_core.execution.crew import Crew
     from kart_core.execution.leases import Seen, TakenElsewhere, Watch
@@ -32,6 +32,8 @@ _log = logging.getLogger("kart_core.build")
 _MOMENT: Final = 0.05  # seconds until a lease is tried again that went while it was looked at
 LONGEST_PAUSE: Final = 3600.0
 """Seconds after which who waits looks up; the system has a limit for how long it can be asked to wait."""
+
+_FEW: Final = 8  # requirements that are still to run, of a task that may be taken early: it costs a look at each
 
 _ROUNDING: Final = 1e-9  # what is left of a resource after tenths were taken and given back may be a little less
 
@@ -200,14 +202,20 @@ class Scheduler:
             self._use(needs)
         return node
 
-    def following(self, node: Node) -> Node | None:
-        """The task that can run as soon as a taken one has, where nothing else waits for that one: they are a chain."""
-        if len(node.dependents) != 1:
-            return None
-        (next_,) = node.dependents
-        if next_.waiting != 1 or next_.action != "run" or next_ in self._early or _needs(next_):
-            return None
-        return next_
+    def following(self, node: Node, others: Container[Node]) -> Node | None:
+        """The one task that can run as soon as a taken one has, and others that were taken with it: they are a chain.
+
+        Where there are several they could run at the same time, and none is given.
+        """
+        found: Node | None = None
+        for next_ in node.dependents:
+            if not 0 < next_.waiting <= _FEW or next_.action != "run" or next_ in self._early or _needs(next_):
+                continue
+            if next_.waiting == sum(one in others for one in next_.requirements):
+                if found is not None:
+                    return None
+                found = next_
+        return found
 
     def take_early(self, node: Node) -> None:
         """Takes the task that `following` gave; it is returned where the one before it does not come to its end."""

@@ -15,11 +15,18 @@ import pytest
 from kart_core import config
 
 HERE = Path(__file__).parent
+_S3 = HERE.parents[1] / "kart_s3"
 sys.path.insert(0, str(HERE))
 
 from pipes import PIPE  # noqa: E402
 
 from clusters import Cluster  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "KART_SLOW_TESTS" not in os.environ and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes a minute or two; KART_SLOW_TESTS=1 runs it"))
 
 
 class Project:
@@ -103,3 +110,28 @@ def on_own(cluster: Cluster, project: Project, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("KART_EXECUTOR", "dask")
     monkeypatch.setenv("KART_DASK__SCHEDULER_FILE", cluster.file)
     return cluster
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
+    """A bucket named ``kart``; gives the variables by which other processes reach it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONPATH": str(_S3),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(str(_S3))
+    boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"]).create_bucket(Bucket="kart")
+    yield variables
+    server.stop()

@@ -134,6 +134,46 @@ class Size(kart.TaskOnKart[int]):
         return 2 + self.n % 2
 
 
+class Counted(kart.TaskOnKart[int]):
+    "Says that it has run, in a file that workers of all clusters share."
+
+    i: int
+
+    def run(self) -> int:
+        ran(f"counted{self.i}")
+        time.sleep(0.02)
+        return self.i
+
+
+class CountedGroup(kart.TaskOnKart[int]):
+    first: int
+
+    def requires(self):
+        return [Counted(i=self.first + i) for i in range(9)]
+
+    def run(self) -> int:
+        ran(f"group{self.first}")
+        return sum(self.load())
+
+
+class CountedTotal(kart.TaskOnKart[int]):
+    "One of 61 tasks."
+
+    def requires(self):
+        return [CountedGroup(first=9 * i) for i in range(6)]
+
+    def run(self) -> int:
+        return sum(self.load())
+
+
+class CountedGrowth(kart.TaskOnKart[int]):
+    def run(self):
+        ran("growth-begins")
+        got = yield [Counted(i=1000 + i) for i in range(8)]
+        ran("growth-goes-on")
+        return sum(got)
+
+
 class OnGpu(kart.TaskOnKart[str], resources={"GPU": 1}):
     i: int
 

@@ -67,6 +67,8 @@ def test_a_pipeline_that_grows_three_levels_deep_is_equal_everywhere(on_dask: An
 
 def test_a_pipeline_that_grows_goes_on_after_a_kill(on_dask: Any, project: Any) -> None:
     Path("slow").touch()
+    # Each task that waits for what it has yielded has a lease, which outlives the kill by its expiry.
+    Path("kart.toml").write_text('[leases]\nrenew_every = "0.5s"\nexpiry = "2s"\n')
     run = project.start("run", "pipe:Grow")
     _until(lambda: sum(name == "grow0" for name in project.ran()) >= 2)
     run.send_signal(signal.SIGKILL)

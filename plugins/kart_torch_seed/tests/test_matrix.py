@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ import pytest
 import kart_core
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-INLINE = "inline"
+INLINE, DASK = "inline", "Dask"
 EXECUTORS: Mapping[str, Mapping[str, Any]] = {
     INLINE: {"executor": "inline"},
     "2 processes": {"executor": "processes", "workers": 2},
     "4 processes": {"executor": "processes", "workers": 4},
+    DASK: {"executor": "dask", "workers": 2},
 }
 """What a build is told, by the name of the executor on the page."""
 
@@ -38,10 +40,12 @@ NEEDED = ("attrs", "numpy", "pluggy", "tomli", "typing_extensions", "xxhash")
 """What kart and the plugin import in a cell."""
 
 HERE = Path(__file__).parent
+KART_DASK = HERE.parents[1] / "kart_dask"
 PAGE = HERE.parents[2] / "docs" / "reproducibility.md"
 BEGIN, END = "<!-- The matrix: written by plugins/kart_torch_seed/tests/test_matrix.py -->", "<!-- end -->"
 FIRST = "from scratch, each first in a build"
 RETRYING = "on a storage that retries inside `run()`"
+INSIDE = "built inside another task"
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 RANDOM = "https://docs.python.org/3/library/random.html#notes-on-reproducibility"
@@ -85,12 +89,21 @@ class Column:
 
 
 SLOW = "KART_SLOW_TESTS" in os.environ
-COLUMNS = [
-    Column(python, executor)
-    for python in PYTHONS
-    for executor in EXECUTORS
-    # The rest takes minutes; KART_SLOW_TESTS=1 has it all.
-    if SLOW or executor == INLINE or (python == OWN and executor == "2 processes")
+COLUMNS = [Column(python, executor) for python in PYTHONS for executor in EXECUTORS]
+
+
+def is_quick(row: str, column: Column) -> bool:
+    """Whether a cell is always had. The rest takes minutes; KART_SLOW_TESTS=1 has it all."""
+    if column.executor == DASK:  # whose cluster takes seconds to start
+        return column.python == OWN and row in (RETRYING, INSIDE)
+    return column.executor == INLINE or (column.python == OWN and column.executor == "2 processes")
+
+
+CELLS = [
+    pytest.param(row, column, id=f"{row}-{column}")
+    for row in ROWS
+    for column in COLUMNS
+    if SLOW or is_quick(row, column)
 ]
 
 
@@ -173,31 +186,46 @@ class Cells:
         assert "failed" not in found, found["failed"]
         return found
 
-    def _libraries(self, version: str) -> Mapping[str, Any]:
-        """The folder into which pip has put what kart needs in a Python that is not this one."""
+    def _libraries(self, version: str, what: str, *options: str) -> Mapping[str, Any]:
+        """The folder into which pip has put libraries for a Python that is not this one."""
 
         def install(folder: Path) -> Mapping[str, Any]:
-            options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
-            pip = [sys.executable, "-m", "pip", "install", *options, "--python-version", version]
-            done = subprocess.run([*pip, "--target", str(folder), *NEEDED], capture_output=True, check=False)
-            if done.returncode:
-                return {"lacking": f"pip cannot install numpy and the others for Python {version} here"}
+            always = ["--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--python-version", version]
+            pip = [sys.executable, "-m", "pip", "install", *always, "--target", str(folder), *options]
+            if subprocess.run(pip, capture_output=True, check=False).returncode:
+                return {"lacking": f"pip cannot install {what} for Python {version} here"}
             return {"folder": str(folder)}
 
-        return self._shared.once(f"libraries {version}", install)
+        return self._shared.once(f"libraries {version} {what}", install)
+
+    def _needed(self, column: Column) -> Sequence[Mapping[str, Any]]:
+        """Where a cell finds what is not installed for it."""
+        if column.python == OWN:
+            lacking = {"lacking": "distributed is not installed here"}
+            return [] if column.executor != DASK or find_spec("distributed") is not None else [lacking]
+        found = [self._libraries(column.python, "numpy and the others", "--no-deps", *NEEDED)]
+        if column.executor == DASK:
+            found.append(self._libraries(column.python, "distributed", "distributed"))
+        return found
 
     def _run(self, row: str, column: Column, folder: Path) -> Mapping[str, Any]:
         python = interpreter(column.python)
         if python is None:
             return {"lacking": f"Python {column.python} is not found here"}
-        needed: Mapping[str, Any] = {} if column.python == OWN else self._libraries(column.python)
-        if "folder" not in needed and needed:
-            return needed
+        if column.executor == DASK and not KART_DASK.exists():
+            return {"lacking": "the plugin is tested without kart_dask"}
+        needed = self._needed(column)
+        for one in needed:
+            if "folder" not in one:
+                return one
         sources = {str(Path(package.__file__ or "").parents[1]) for package in (kart_core, kart_torch_seed)}
-        load = ["matrix_cell:Cloud", *(["kart_torch_seed:TorchSeed"] if needed else [])]
+        load = ["matrix_cell:Cloud", *(["kart_torch_seed:TorchSeed"] if column.python != OWN else [])]
+        if column.executor == DASK and (column.python != OWN or find_spec("kart_dask") is None):
+            load.append("kart_dask:Dask")
+            sources.add(str(KART_DASK))
         settings = ['[TaskOnKart]\nworkspace_directory = "retrying://results"'] if row == RETRYING else []
         (folder / "kart.toml").write_text("\n".join([f"[plugins]\nload = {json.dumps(load)}", *settings]))
-        path = os.pathsep.join([str(HERE), *needed.values(), *sources])
+        path = os.pathsep.join([str(HERE), *(one["folder"] for one in needed), *sources])
         done = subprocess.run(
             [python, "-c", f"import matrix_cell; matrix_cell.main({row!r}, {EXECUTORS[column.executor]!r})"],
             cwd=folder,
@@ -205,7 +233,7 @@ class Cells:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         if done.returncode:
             return {"failed": done.stderr[-3000:]}
@@ -226,8 +254,7 @@ def reference(cells: Cells, column: Column, source: str) -> str:
     return cells(FIRST, Column(OWN, INLINE))["found"][source]
 
 
-@pytest.mark.parametrize("column", COLUMNS, ids=str)
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize(("row", "column"), CELLS)
 def test_every_cell_has_the_same_ids_and_digests(cells: Cells, row: str, column: Column) -> None:
     found = cells(row, column)["found"]
     assert found == {source: reference(cells, column, source) for source in found}
