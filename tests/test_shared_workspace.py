@@ -395,6 +395,7 @@ def test_who_waits_says_for_whom(start: Start) -> None:
         run.result()
         out = waiting.result()
         assert "reused" in out
+        assert f"reused team.Long {lease.unique_id[:8]}" in waiting.told  # each that began has an end
         assert [name for name, _, _ in bodies()] == ["a"]
     finally:
         waiting.close()

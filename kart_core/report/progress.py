@@ -39,14 +39,18 @@ class Lines:
 
     def __init__(self) -> None:
         self.told: set[str | None] = set()
+        self._begun: set[str | None] = set()
 
     def __call__(self, event: Event) -> None:
         if event.kind == "task_started":
+            self._begun.add(event.unique_id)
             complain(f"start  {_named(event)}")
         elif event.kind == "task_finished":
             complain(f"done   {_named(event)}{_took(event)}")
         elif event.kind == "task_waiting":
             complain(f"wait   {_named(event)}: it is run by {event.holder}")
+        elif event.kind == "task_reused" and event.unique_id in self._begun:
+            complain(f"reused {_named(event)}: another process has made it")
         elif event.kind == "task_failed":
             complain(_failed(event, self.told))
 
