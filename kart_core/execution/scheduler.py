@@ -490,8 +490,8 @@ class Scheduler:
 
         def of_this_run(node: Node) -> Node:
             known = by_id.get(identity(node.task))
-            # One that was reused may have to run now, and the reverse; only what this run runs is taken over. What is yet
-            # to run anew counts as not stored, as it does for who requires it.
+            # One that was reused may have to run now, and the reverse; only what this run runs is taken over. What is
+            # yet to run anew counts as not stored, as it does for who requires it.
             if known is None or known.order < 0 or (node.action == "reuse" and known.waiting < 0):
                 return node
             return known
