@@ -55,6 +55,7 @@ def main() -> None:
                 run = [word.replace("PLACE", place) for word in command]
                 cost = measure(run, result=sum(range(LEAVES)), environment=variables)
                 times.setdefault(name, []).append(float(cost.facts["work_wall"]))
+                print(f"{name}: {times[name][-1]:.1f} s", file=sys.stderr)  # gokart takes minutes
         place = f"s3://{server.bucket}/planned"
         plan = [sys.executable, str(CASES / "planning_s3.py"), place, str(PLANNED)]
         measure([*plan, "store"], environment={**variables, "AWS_ENDPOINT_URL": server.endpoint})
