@@ -383,6 +383,14 @@ def test_a_task_that_waits_for_others_keeps_its_lease(pipe: Any) -> None:
     assert not leases(open_workspace("resources"))
 
 
+def test_a_process_that_holds_a_task_is_kept_as_long_as_the_run(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kart_core.execution import outfit
+
+    monkeypatch.setattr(outfit, "HOLD", 0.5)
+    assert build(pipe.WaitsAndCloses()) == 1
+    assert _ran() == ["goes-on", "slow", "waits"]
+
+
 OTHER = "import kart_core as kart, pipe; kart.build(pipe.WaitsAndCloses(), should_lock_run=True)"
 
 

@@ -5,7 +5,7 @@ do, whenever they measure a message) and would shift the numbers of tasks; it ma
 what it is given in another thread than the main one; and it keeps the modules that it has imported, be
 they changed since. So it only hands on: the process beside it is begun with the first piece of a run that
 comes here, takes one piece after the other, and ends with the run, with the worker, or when it has long
-had nothing to do.
+had nothing to do. While it holds a task the process that builds sends it an empty piece from time to time.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def main(descriptor: int) -> None:
     home: Home | None = None
     while True:
         try:
-            parcel = parcels.get(timeout=None if home is not None and home.holds else _IDLE)
+            parcel = parcels.get(timeout=home.outfit.hold if home is not None and home.holds else _IDLE)
         except Empty:
             return
         news.add("begun", where, this_host(), os.getpid())

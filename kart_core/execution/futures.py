@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kart_core.declaration import shape_of
 from kart_core.digest import digest16
 from kart_core.errors import CorruptResultError, KartError, StorageError
-from kart_core.execution import forwarding
+from kart_core.execution import forwarding, outfit
 from kart_core.execution.apart import leave, run_piece
 from kart_core.execution.leases import adopt, release
 from kart_core.execution.ledger import Ledger
@@ -96,6 +96,19 @@ class _Waiting(NamedTuple):
     lease: Lease | None
 
 
+class _Greeting:
+    """When a process was told last that the run goes on."""
+
+    def __init__(self, sent: float) -> None:
+        self.sent = sent
+        self.heard = True
+
+    def answered(self, work: RemoteWork) -> None:
+        """Called in any thread: it has been heard, or there is no such process any more."""
+        del work
+        self.heard = True
+
+
 class FuturesCrew:
     """Runs tasks on an engine.
 
@@ -103,7 +116,7 @@ class FuturesCrew:
         session: of the engine.
         run: the id of the run.
         workers: how many tasks are to run at the same time, at least, as far as the engine has room.
-        outfit: makes what a worker is told first.
+        make_outfit: makes what a worker is told first.
         progressed: told how far a task has come.
         interruption: Ctrl-C and SIGTERM.
         locks: whether tasks run under leases.
@@ -117,7 +130,7 @@ class FuturesCrew:
         session: FutureSession,
         run: str,
         workers: int,
-        outfit: Callable[[], bytes],
+        make_outfit: Callable[[], bytes],
         progressed: Callable[[Node, int, int | None], None],
         interruption: Interruption,
         locks: bool,
@@ -125,7 +138,7 @@ class FuturesCrew:
         self._session = session
         self._run = run
         self._workers = workers
-        self._make_outfit = outfit
+        self._make_outfit = make_outfit
         self._outfit: bytes | None = None
         self._progressed = progressed
         self._interruption = interruption
@@ -139,6 +152,7 @@ class FuturesCrew:
         self._started: set[int] = set()
         self._unseen: list[_Unseen] = []
         self._shown: dict[str, tuple[Workspace, str]] = {}
+        self._greeted: dict[tuple[str, int], _Greeting] = {}
         self.about = ""
         self._happened: deque[tuple[_Piece, bytes | None]] = deque()
         self._selector = selectors.DefaultSelector()
@@ -294,9 +308,32 @@ class FuturesCrew:
         if self._unseen:
             soonest = max(min(one.next for one in self._unseen) - time.monotonic(), 0.0)
             timeout = soonest if timeout is None else min(timeout, soonest)
+        if self._held:
+            soonest = self._greet()
+            timeout = soonest if timeout is None else min(timeout, soonest)
         self._listen(scheduler, timeout)
         if self._interruption.count:
             raise KeyboardInterrupt
+
+    def _greet(self) -> float:
+        """Tells processes that hold tasks that the run goes on; gives the seconds until it is time again."""
+        now, every = time.monotonic(), outfit.HOLD / 5
+        held = {one.piece.process: one.piece for one in self._held.values()}
+        self._greeted = {process: one for process, one in self._greeted.items() if process in held}
+        for process, piece in held.items():
+            if process is None:
+                continue
+            greeting = self._greeted.setdefault(process, _Greeting(now))
+            # One that has not come yet, since the worker is at work, is enough.
+            if greeting.heard and now - greeting.sent >= every:
+                greeting.heard, greeting.sent = False, now
+                assert self._outfit is not None
+                parcel = pickle.dumps(Parcel(None, {}, (), ()), protocol=5)
+                demand = Demand("the run goes on", beside=piece.work, hear=_forget)
+                self._session.submit(run_piece, self._outfit, parcel, demand=demand).add_done_callback(
+                    greeting.answered
+                )
+        return max(min((one.sent + every - now for one in self._greeted.values() if one.heard), default=every), 0.0)
 
     def _listen(self, scheduler: Scheduler, timeout: float | None) -> None:
         if not self._happened:
@@ -578,6 +615,10 @@ class _Unseen:
         now = time.monotonic()
         self.next, self._wait = now + self._wait, 2 * self._wait
         return now >= self._end
+
+
+def _forget(data: bytes) -> None:
+    del data
 
 
 def _alike(node: Node, first: Node | None) -> bool:

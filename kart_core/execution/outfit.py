@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from kart_core.declaration import Shape
 
+HOLD: float = 300.0
+"""Seconds after which a process ends that holds tasks, and of whose run nothing was heard: it is over."""
+
 _VERSION_ENDS: Final = b"\n"
 _PREFIX: Final = "KART_"
 _INSTALLED: Final = tuple(
@@ -60,6 +63,8 @@ class Outfit:
     """Whether somebody wants to know how far tasks have come."""
     locking: int | None
     """How many processes work, where tasks run under leases; None where they run without."""
+    hold: float
+    """`HOLD`."""
     directory: str
     """The working directory of the process that builds."""
     path: Sequence[str]
@@ -115,6 +120,7 @@ def outfit(run: str, levels: Mapping[str, int], watched: bool, locking: int | No
         levels,
         watched,
         locking,
+        HOLD,
         os.getcwd(),
         [folder for folder in map(os.path.abspath, sys.path) if not _is_installed(folder)],
     )

@@ -100,6 +100,12 @@ class Sleeps(kart.TaskOnKart[int], timeout=1.0):
         return 1
 
 
+class AsksWithin(kart.TaskOnKart[int], timeout=100):
+    def run(self):
+        Path("holder.txt").write_text(str(os.getpid()))
+        return (yield Waits())
+
+
 class Chatty(kart.TaskOnKart[int]):
     def run(self) -> int:
         print("printed by the task", flush=True)

@@ -21,9 +21,9 @@ OF_THE_COORDINATOR = [
     "tests/test_seeding.py::test_a_task_may_clear_the_finders_that_it_does_not_know",
 ]
 SOME = [
-    *("a_lattice", "requires_is_called_once_for", "cycle_is_an_error", "several_roots", "higher_priority"),
+    *("requires_is_called_once_for", "cycle_is_an_error", "several_roots", "higher_priority"),
     *("writes_nothing_fails_itself", "original_exception", "tried_again_as_often", "code_20"),
-    *("rerun_two_above", "rerun_of_the_task_that", "names_a_new_attempt", "rerun_that_fails_leaves"),
+    *("rerun_two_above", "rerun_of_the_task_that", "names_a_new_attempt", "rerun_that_fails_leaves and raises"),
     *("bare_random_seed", "first_and_the_one_that_runs_last", "inside_run_is_not_too_late and 3", "another_stream"),
     *("yielded_may_yield", "failure_where_it_yielded", "each_other_are_an_error", "with_its_exception"),
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -135,6 +137,32 @@ def test_a_run_that_is_interrupted_leaves_nothing_running(on_dask: Any, project:
     _, err = run.communicate(timeout=60)
     assert run.returncode == 130, err
     _until(lambda: _is_gone(pid))
+
+
+KILLED = """\
+import os
+import kart_core as kart
+from kart_core.execution import outfit
+import pipe
+
+outfit.HOLD = 0.5
+kart.build(pipe.AsksWithin(), should_lock_run=True)
+"""
+
+
+def test_a_process_that_holds_a_task_of_a_run_that_was_killed_ends_and_blocks_nobody(
+    on_dask: Any, project: Any
+) -> None:
+    Path("killed.py").write_text(KILLED)
+    Path("kart.toml").write_text('[leases]\nrenew_every = "0.5s"\nexpiry = "2s"\n')
+    run = subprocess.Popen([sys.executable, "killed.py"], start_new_session=True)
+    _until(lambda: list(Path().glob("begun-go-*")))
+    holder = int(Path("holder.txt").read_text())
+    run.kill()
+    run.wait()
+    Path("go").touch()
+    _until(lambda: _is_gone(holder))
+    assert kart.build(project.pipe.AsksWithin(), should_lock_run=True) == 1
 
 
 # --- clusters that cannot be used

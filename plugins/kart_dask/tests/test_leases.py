@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ def real_bucket(tmp_path: Path) -> Iterator[Mapping[str, str]]:
     spec.loader.exec_module(servers)
     folder = tmp_path / "seaweed"
     folder.mkdir()
-    with servers.start_seaweed(folder) as server:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(servers.start_seaweed(folder))
+        except RuntimeError:  # somebody took one of its dozen ports meanwhile
+            server = stack.enter_context(servers.start_seaweed(folder))
         yield {
             "AWS_ENDPOINT_URL": server.endpoint,
             "AWS_ACCESS_KEY_ID": servers.ACCESS_KEY,
