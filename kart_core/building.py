@@ -208,15 +208,16 @@ class Session:
                 if locking is not None:
                     locking.look_first(more.to_run)
                 _check_seeds(more, generators)
+                _prepare(more)
                 return more
 
             _check_seeds(plan, generators)
+            _prepare(plan)
             if mode.executor.in_process:
                 crew: Crew = self._inline(mode, run, generators, told, stack, locking)
             else:
                 crew = _elsewhere(mode, run, told, interruption, plan, locking is not None)
             stack.callback(crew.close)
-            _prepare_remote(plan)
             told.run_started()
             try:
                 Scheduler(plan, crew, told, outcome, mode.limits, plan_more).run()
@@ -343,15 +344,14 @@ def new_run() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
 
 
-def _prepare_remote(plan: Plan) -> None:
-    """Makes sure of the workspaces that are not on this machine before hours of work are spent for them.
+def _prepare(plan: Plan) -> None:
+    """Makes sure of the workspaces of what will run before hours of work are spent for them.
 
     Raises:
         StorageError: one cannot be written.
     """
     for workspace in {node.resolved.workspace for node in plan.to_run}:
-        if workspace.storage.shared == "network":
-            workspace.ensure_format()
+        workspace.ensure_format()
 
 
 def _executor(name: str) -> Executor:
