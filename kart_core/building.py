@@ -13,6 +13,7 @@ import attrs
 
 from kart_core import config, host, running
 from kart_core.completeness import record_of
+from kart_core.config.runs import check_workers
 from kart_core.construction import check_setting, state_of
 from kart_core.declaration import shape_of
 from kart_core.errors import BuildError, KartError, ParameterError, said
@@ -20,7 +21,7 @@ from kart_core.execution.behind import Behind
 from kart_core.execution.crew import Crew, InlineCrew
 from kart_core.execution.interruption import Interruption
 from kart_core.execution.journal import Journal
-from kart_core.execution.mode import Mode, check_workers
+from kart_core.execution.mode import Mode
 from kart_core.execution.outcome import Outcome, error_of
 from kart_core.execution.scheduler import Listener, Scheduler
 from kart_core.execution.worker import Worker

@@ -197,6 +197,7 @@ COMMAND_LINE = [
     Case("an id that is not stored", "show 0123456789abcdef0123456789abcdef", 20, ["0123456789abcdef", "resources"]),
     Case("a result that is not stored", "show tasks:Total", 20, ["Total", "resources"]),
     Case("two results to show", "show tasks:Total tasks:Numbers", 2, ["one result"]),
+    Case("an executor that is none", "run tasks:Total --executor process", 2, ["process", "did you mean", "processes"]),
     Case("a timeout that is none", "plugins --check --timeout 0", 2, ["--timeout"]),
     Case("a plugin that is not there", "plugins nobody", 2, ["nobody"]),
 ]
@@ -247,6 +248,20 @@ CONFIGURATION = [
         {"kart.toml": '[TaskOnKart]\nworkspace_dir = "x"\n'},
     ),
     Case("a wrong type", "run tasks:Numbers", 2, ["kart.toml", "n", "int", "x"], {"kart.toml": '[Numbers]\nn = "x"\n'}),
+    Case(
+        "faults in sections of every kind",
+        "run tasks:Numbers",
+        2,
+        ["workers", "from 1 on", "'executer'", "'executor'", "'m'", "how much there is of 'gpu'"],
+        {"kart.toml": '[run]\nworkers = 0\nexecuter = "x"\n[Numbers]\nm = 1\n[resources]\ngpu = "a"\n'},
+    ),
+    Case(
+        "faults in the sections about runs alone",
+        "run tasks:Numbers",
+        2,
+        ["workers", "'executer'", "'gpu'"],
+        {"kart.toml": '[run]\nworkers = 0\nexecuter = "x"\n[resources]\ngpu = "a"\n'},
+    ),
     Case(
         "a whole section that is a value",
         "run tasks:Numbers",
