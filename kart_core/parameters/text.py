@@ -126,7 +126,7 @@ def _as_list(text: str, annotation: Any) -> str | None:
     for meant in (f"[{text.strip()}]", json.dumps([part.strip() for part in text.split(",")], ensure_ascii=False)):
         try:
             structure(read_json(meant), annotation)
-        except ValueError:  # noqa: PERF203
+        except ValueError:
             continue
         return meant
     return None
