@@ -16,7 +16,7 @@ from kart_core.completeness import record_of
 from kart_core.config.runs import check_workers
 from kart_core.construction import check_setting, state_of
 from kart_core.declaration import shape_of
-from kart_core.errors import BuildError, KartError, ParameterError, said
+from kart_core.errors import BuildError, ConfigError, ParameterError, said
 from kart_core.execution.behind import Behind
 from kart_core.execution.crew import Crew, InlineCrew
 from kart_core.execution.interruption import Interruption
@@ -51,6 +51,10 @@ T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+
+
+class BuildsOnImport(ConfigError):
+    """A module builds as soon as it is imported, so that no worker process can import it."""
 
 
 @attrs.frozen(eq=False)
@@ -167,10 +171,10 @@ class Session:
         """Makes the session's configuration and plugins the current ones.
 
         Raises:
-            KartError: a worker process imports code that builds.
+            BuildsOnImport: a worker process imports code that builds.
         """
         if running.imports_code:
-            raise KartError(
+            raise BuildsOnImport(
                 "a module builds when it is imported, and each worker process imports it; put what builds under "
                 "if __name__ == '__main__':"
             )
@@ -238,6 +242,9 @@ class Session:
             about=getattr(crew, "about", ""),
         )
         told.run_finished(report)
+        refused = next((error for error in report.failures.values() if isinstance(error, BuildsOnImport)), None)
+        if refused is not None:
+            raise BuildsOnImport(str(refused))  # no task is to blame, and where a worker met it tells nothing
         return report
 
     def _inline(
