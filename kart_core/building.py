@@ -495,7 +495,8 @@ def plan(*tasks: AnyTask, **settings: Any) -> Plan:
         settings: as for `build`.
 
     Raises:
-        KartError: the tasks make no graph that can run, or the workspace cannot be read.
+        KartError: the tasks make no graph that can run, the workspace cannot be read, or the workers that are asked
+            for cannot run what would run.
 
     Example:
         >>> import kart_core as kart
@@ -507,7 +508,10 @@ def plan(*tasks: AnyTask, **settings: Any) -> Plan:
     """
     session = Session(tasks, Settings.of(settings), ())
     with session.open():
-        return session.plan()
+        made = session.plan()
+        if session.settings.executor is not None or session.settings.workers is not None:
+            Mode.of(session.settings.executor, session.settings.workers).check(made.to_run)
+        return made
 
 
 @overload

@@ -468,6 +468,22 @@ class TestLooking:
         assert "not checked" in found["Elsewhere", "x"]["note"]
         assert pipeline.kart("config").code == 0
 
+    def test_show_says_that_a_result_is_gone(self, pipeline, workspace):
+        pipeline.kart("run", "pipeline:Numbers")
+        assert "not there any more" not in pipeline.kart("show", "pipeline:Numbers").out
+        (path,) = workspace.results()
+        workspace.remove(path)
+        by_task = pipeline.kart("show", "pipeline:Numbers")
+        assert by_task.code == 0
+        assert re.search(rf"gone +\S+{re.escape(path)} is not there any more; the task runs again", by_task.out)
+        unique_id = path.rpartition("_")[2].partition(".")[0]
+        assert pipeline.kart("show", unique_id).out == by_task.out
+
+    def test_a_plan_for_workers_is_the_plan(self, pipeline):
+        plain = pipeline.kart("plan", "pipeline:Total")
+        assert pipeline.kart("plan", "pipeline:Total", "--workers", "2", "--executor", "processes") == plain
+        assert plain.code == 0
+
     def test_config_knows_the_sections_that_are_about_runs(self, project, monkeypatch):
         project.write("kart.toml", "[run]\nworkers = 4\nexecuter = 'dask'\n[resources]\napi_key = 2\ngpu = 'two'\n")
         monkeypatch.setenv("KART_WORKERS", "3")
