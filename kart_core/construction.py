@@ -405,9 +405,10 @@ def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
         for key, found in configured.items():
             if key not in known:
                 near = config.nearest(key, known)
-                yield f"{found.source}: {section} has no parameter {key!r}" + (
-                    f"; did you mean {near!r}?" if near else ""
-                )
+                hint = f"; did you mean {near!r}?" if near else ""
+                if found.source.startswith("environment "):
+                    hint += "; variables that begin with KART_ are kart's: name one of yours otherwise"
+                yield f"{found.source}: {section} has no parameter {key!r}{hint}"
                 continue
             info = next((s.by_name[key].info for s in own if key in s.by_name), None)
             if info is not None:

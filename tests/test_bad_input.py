@@ -319,6 +319,14 @@ CONFIGURATION = [
         {"KART_NUMBERS__N": "x"},
     ),
     Case(
+        "a variable of somebody else's",
+        "run tasks:Numbers",
+        2,
+        ["environment KART_HOME", "'home'", "begin with KART_"],
+        {},
+        {"KART_HOME": "/opt/kart"},
+    ),
+    Case(
         "a wrong setting in the environment",
         "run tasks:Numbers",
         2,
