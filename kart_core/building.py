@@ -14,14 +14,15 @@ import attrs
 
 from kart_core import config, host, running
 from kart_core.completeness import record_of
+from kart_core.config.runs import check_workers
 from kart_core.construction import check_setting, state_of
 from kart_core.declaration import shape_of
-from kart_core.errors import BuildError, KartError, ParameterError, said
+from kart_core.errors import BuildError, ConfigError, ParameterError, said
 from kart_core.execution.behind import Behind
 from kart_core.execution.crew import Crew, InlineCrew
 from kart_core.execution.interruption import Interruption
 from kart_core.execution.journal import Journal
-from kart_core.execution.mode import Mode, check_workers
+from kart_core.execution.mode import Mode
 from kart_core.execution.outcome import Outcome, error_of
 from kart_core.execution.scheduler import Listener, Scheduler
 from kart_core.execution.worker import Worker
@@ -53,6 +54,10 @@ T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+
+
+class BuildsOnImport(ConfigError):
+    """A module builds as soon as it is imported, so that no worker process can import it."""
 
 
 @attrs.frozen(eq=False)
@@ -168,10 +173,10 @@ class Session:
         """Makes the session's configuration and plugins the current ones.
 
         Raises:
-            KartError: a worker process imports code that builds.
+            BuildsOnImport: a worker process imports code that builds.
         """
         if running.imports_code:
-            raise KartError(
+            raise BuildsOnImport(
                 "a module builds when it is imported, and each worker process imports it; put what builds under "
                 "if __name__ == '__main__':"
             )
@@ -210,15 +215,16 @@ class Session:
                 if locking is not None:
                     locking.look_first(more.to_run)
                 _check_seeds(more, generators)
+                _prepare(more)
                 return more
 
             _check_seeds(plan, generators)
+            _prepare(plan)
             if mode.executor.in_process:
                 crew: Crew = self._inline(mode, run, generators, told, stack, locking)
             else:
                 crew = _elsewhere(mode, run, told, interruption, plan, locking is not None)
             stack.callback(crew.close)
-            _prepare_remote(plan)
             told.run_started()
             scheduler = Scheduler(plan, crew, told, outcome, mode.limits, plan_more)
             around = _around.get()
@@ -245,6 +251,9 @@ class Session:
             about=getattr(crew, "about", ""),
         )
         told.run_finished(report)
+        refused = next((error for error in report.failures.values() if isinstance(error, BuildsOnImport)), None)
+        if refused is not None:
+            raise BuildsOnImport(str(refused))  # no task is to blame, and where a worker met it tells nothing
         return report
 
     def _inline(
@@ -345,15 +354,14 @@ def new_run() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
 
 
-def _prepare_remote(plan: Plan) -> None:
-    """Makes sure of the workspaces that are not on this machine before hours of work are spent for them.
+def _prepare(plan: Plan) -> None:
+    """Makes sure of the workspaces of what will run before hours of work are spent for them.
 
     Raises:
         StorageError: one cannot be written.
     """
     for workspace in {node.resolved.workspace for node in plan.to_run}:
-        if workspace.storage.shared == "network":
-            workspace.ensure_format()
+        workspace.ensure_format()
 
 
 def _executor(name: str) -> Executor:
@@ -489,7 +497,8 @@ def plan(*tasks: AnyTask, **settings: Any) -> Plan:
         settings: as for `build`.
 
     Raises:
-        KartError: the tasks make no graph that can run, or the workspace cannot be read.
+        KartError: the tasks make no graph that can run, the workspace cannot be read, or the workers that are asked
+            for cannot run what would run.
 
     Example:
         >>> import kart_core as kart
@@ -501,7 +510,10 @@ def plan(*tasks: AnyTask, **settings: Any) -> Plan:
     """
     session = Session(tasks, Settings.of(settings), ())
     with session.open():
-        return session.plan()
+        made = session.plan()
+        if session.settings.executor is not None or session.settings.workers is not None:
+            Mode.of(session.settings.executor, session.settings.workers).check(made.to_run)
+        return made
 
 
 @overload

@@ -138,7 +138,7 @@ class Catalogue:
             raise PluginError(_conflict(hook, name, candidates))
         return candidates[0] if candidates else None
 
-    def missing(self, hook: str, name: str) -> PluginError:
+    def missing(self, hook: str, name: str) -> PluginError | ConfigError:
         """The error for a name that nobody provides, with what to do about it."""
         shown = _SHOWN[hook].format(name)
         for plugin in self.all():
@@ -149,7 +149,9 @@ class Catalogue:
         names = self.names(hook)
         near = nearest(name, names)
         hint = f"did you mean {_SHOWN[hook].format(near)}?" if near else f"there are {', '.join(names) or 'none'}"
-        return PluginError(f"no plugin provides {shown}: {hint}")
+        # Of executors a few words are all that there are: another is a slip of who asks, and nothing lacks.
+        kind = ConfigError if hook == "kart_executors" else PluginError
+        return kind(f"no plugin provides {shown}: {hint}")
 
     def names(self, hook: str) -> list[str]:
         """Every name of a hook that is built in or provided by a plugin."""

@@ -166,10 +166,20 @@ def _definition_of(value: Any) -> Definition | None:
             found = [inner for scope, node in found for inner in scope.named(node, name)]
     if not found:
         return None
-    code = [one for one in sources.codes(value) if source.path in (one.co_filename, os.path.abspath(one.co_filename))]
+    code = [one for one in sources.codes(value) if _is_file(one.co_filename, source.path)]
     lines = [one.co_firstlineno for one in code]
     scope, node = next((one for one in reversed(found) if _holds(one[1], lines)), found[-1])
     return Definition(source, scope, qualname.rpartition("<locals>.")[2], (node,))
+
+
+def _is_file(name: str, path: str) -> bool:
+    """Whether code names a file; what is no file, such as code that attrs makes, begins with ``<``."""
+    if name == path or name.startswith("<"):
+        return name == path
+    try:
+        return os.path.abspath(name) == path
+    except FileNotFoundError:  # the task has deleted the working directory
+        return False
 
 
 def _holds(node: Any, lines: Sequence[int]) -> bool:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from kart_core import code, config
+from kart_core.config import runs
 from kart_core.declaration import MISSING, Factory, ParameterInfo, Shape, Slot, classes_beside, shape_of
 from kart_core.digest import blake2b
 from kart_core.encoding import SCALARS, EncodingError, encode, encode_tuple
@@ -72,7 +73,7 @@ class State:
             others = (
                 f for c in classes_beside(shape.cls) if c is not shape.cls for f in config_faults(shape_of(c), conf)
             )
-            raise ConfigError("\n".join(dict.fromkeys([*faults, *others])))
+            raise ConfigError("\n".join(dict.fromkeys([*faults, *others, *runs.faults(conf)])))
         self.values: dict[str, Any] = {slot.name: _default(shape, slot, conf) for slot in shape.slots}
         self.encodings: dict[str, bytes | None] = {
             slot.name: _ahead(shape, slot, self.values[slot.name]) for slot in shape.slots
@@ -404,9 +405,10 @@ def config_faults(shape: Shape, conf: Config) -> Iterator[str]:
         for key, found in configured.items():
             if key not in known:
                 near = config.nearest(key, known)
-                yield f"{found.source}: {section} has no parameter {key!r}" + (
-                    f"; did you mean {near!r}?" if near else ""
-                )
+                hint = f"; did you mean {near!r}?" if near else ""
+                if found.source.startswith("environment "):
+                    hint += "; variables that begin with KART_ are kart's: name one of yours otherwise"
+                yield f"{found.source}: {section} has no parameter {key!r}{hint}"
                 continue
             info = next((s.by_name[key].info for s in own if key in s.by_name), None)
             if info is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from kart_core import config as configuration
 from kart_core.catalogue import BUILTIN, Catalogue
-from kart_core.errors import PluginError
+from kart_core.errors import ConfigError, PluginError
 from kart_core.known_plugin import KnownPlugin, PluginState
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Host:
         """Every name of a hook that is built in or provided by a plugin, for messages and listings."""
         return self._catalogue.names(hook)
 
-    def missing(self, hook: str, name: str) -> PluginError:
+    def missing(self, hook: str, name: str) -> PluginError | ConfigError:
         """The error for a name that nobody provides: ``no plugin provides s3:// — pip install kart-s3``."""
         return self._catalogue.missing(hook, name)
 

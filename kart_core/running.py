@@ -261,7 +261,13 @@ def _reported(iterable: Iterable[T], attempt: Attempt, total: int | None) -> Ite
 
 def no_representation(target: Target, value: object, error: Exception) -> SerializationError:
     """The error of a value that the format of its target cannot represent."""
+    # Serializers of kart's own say what to give instead, and which format takes the value.
+    advice = (
+        ", with self.make_target('name.pkl') in output()"
+        if str(error).endswith(".pkl")
+        else "; dump another value, or name another format in output() with self.make_target('name.pkl')"
+    )
     return SerializationError(
-        f"{target.serializer.suffix} cannot represent the {type(value).__name__} dumped to {target.path}: {error}; "
-        "dump another value, or name another format in output() with self.make_target('name.pkl')"
+        f"{target.serializer.suffix} cannot represent the {type(value).__name__} dumped to {target.path}: "
+        f"{error}{advice}"
     )

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from kart_core import host, running
+from kart_core.config import nearest
 from kart_core.errors import ConfigError
 from kart_core.plugin import Seeder
 from kart_core.settings import DEFAULT_SEED_METHODS
@@ -137,10 +138,10 @@ class Generators:
             seeder = self._seeder(method)
             library = seeder.module.partition(".")[0]
             if library not in sys.modules and not _findable(library):
-                raise _uncallable(method, owner, f"{library} is not installed", library)
+                raise _not_installed(method, owner, library)
             known = method in DEFAULT_SEED_METHODS or host.current().seeder(method) is not None
             if not known and _Dotted.find(method, load=True) is None:
-                raise _uncallable(method, owner, "it does not name a function that can be called", library)
+                raise _no_function(method, owner, seeder.module)
 
     def fix(self, methods: Sequence[str], value: int) -> None:
         """Calls each method with `value`: now where its library is imported, otherwise as soon as it is.
@@ -240,11 +241,31 @@ def _findable(library: str) -> bool:
         return False
 
 
-def _uncallable(method: str, owner: object, why: str, library: str) -> ConfigError:
+def _not_installed(method: str, owner: object, library: str) -> ConfigError:
+    near = nearest(method, DEFAULT_SEED_METHODS)
+    meant = f"did you mean {near!r}? Otherwise " if near else ""
     return ConfigError(
-        f"fix_random_seed_methods of {owner!r} names {method!r}, but {why}; install {library}{_hint(method)}, "
-        "or take the name out of the list"
+        f"fix_random_seed_methods of {owner!r} names {method!r}, but {library} is not installed; {meant}install "
+        f"{library}{_hint(method)}, or take the name out of the list"
     )
+
+
+def _no_function(method: str, owner: object, module: str) -> ConfigError:
+    """The error of a name whose library is there, but no such function in it."""
+    name = method.rpartition(".")[2]
+    found = sys.modules.get(module)
+    names = [f"{module}.{one}" for one in dir(found) if not one.startswith("_") and callable(getattr(found, one, None))]
+    if found is None:
+        why = f"there is no module {module!r}"
+    elif module == method:
+        why = f"{method} is a module"
+    elif hasattr(found, name):
+        why = f"{method} cannot be called"
+    else:
+        why = f"the module {module!r} has no {name!r}"
+    near = nearest(method, dict.fromkeys((*names, *DEFAULT_SEED_METHODS)))
+    hint = f"; did you mean {near!r}?" if near else "; write it as module.function, or take it out of the list"
+    return ConfigError(f"fix_random_seed_methods of {owner!r} names {method!r}, but {why}{hint}{_hint(method)}")
 
 
 def _hint(method: str) -> str:

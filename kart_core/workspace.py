@@ -39,16 +39,24 @@ class Workspace:
         self._format_file: str | None = None
 
     def ensure_format(self) -> None:
-        """Writes the version of the layout at the first write; refuses a workspace of a later version."""
+        """Writes the version of the layout at the first write.
+
+        Raises:
+            StorageError: the workspace cannot be written, or is of a later version.
+        """
         # A folder may be deleted between two builds of one process; to ask a far storage each time would cost.
         if self._formatted and (self._format_file is None or os.path.exists(self._format_file)):
             return
-        with guarded(self, FORMAT):
+        local = self.store.local_path(FORMAT)
+        with guarded(self, FORMAT, writing=True):
             try:
                 found = self.store.read(FORMAT)
             except FileNotFoundError:
                 self.store.put(FORMAT, FORMAT_VERSION)
                 found = FORMAT_VERSION
+            # A file that was written once does not tell that this process may write; records go beside it.
+            if local is not None and not os.access(os.path.dirname(local), os.W_OK | os.X_OK):
+                raise PermissionError("Permission denied")
         if found != FORMAT_VERSION:
             version = found[:20].decode(errors="replace").strip()
             raise StorageError(
@@ -56,7 +64,7 @@ class Workspace:
                 "kart-core, or choose another workspace_directory"
             )
         self._formatted = True
-        self._format_file = self.store.local_path(FORMAT)
+        self._format_file = local
 
     def where(self, path: str) -> str:
         """A file of the workspace as people name it."""
@@ -67,17 +75,24 @@ class Workspace:
 
 
 class guarded:  # noqa: N801 - a context manager that reads as a word
-    """Turns what a store raises into a `StorageError` that names the file; a missing file stays `FileNotFoundError`.
+    """Turns what a store raises into a `StorageError` that names the file.
 
     Libraries of remote storages draw the waits between their retries from `random`; within, they
     do not move the running task's stream.
+
+    Args:
+        workspace: where the file is.
+        path: the file.
+        writing: whether it is only written: what is missing then is a folder that cannot be made. Of what is read,
+            a missing file stays `FileNotFoundError`.
     """
 
-    __slots__ = ("_path", "_stream", "_workspace")
+    __slots__ = ("_passes", "_path", "_stream", "_workspace")
 
-    def __init__(self, workspace: Workspace, path: str) -> None:
+    def __init__(self, workspace: Workspace, path: str, *, writing: bool = False) -> None:
         self._workspace = workspace
         self._path = path
+        self._passes = KartError if writing else (FileNotFoundError, KartError)
 
     def __enter__(self) -> None:
         self._stream = None
@@ -92,7 +107,7 @@ class guarded:  # noqa: N801 - a context manager that reads as a word
             import random
 
             random.setstate(self._stream)
-        if isinstance(error, (OSError, ValueError)) and not isinstance(error, (FileNotFoundError, KartError)):
+        if isinstance(error, (OSError, ValueError)) and not isinstance(error, self._passes):
             raise storage_error(self._workspace, self._path, error) from error
 
 

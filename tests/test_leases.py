@@ -908,7 +908,11 @@ def test_leases_are_listed(project: Project, process: Callable[..., Other]) -> N
     assert "by the storage's clock" in shown.out
     (told,) = project.kart("leases", str(project.folder / "resources"), "--json").data
     assert (told["task"], told["unique_id"], told["process"], told["expiry"]) == ("pipeline.Train", ID, other.pid, 1.5)
+    (project.folder / "elsewhere").mkdir()
     assert project.kart("leases", "elsewhere", "--json").data == []
+    nowhere = project.kart("leases", "nowhere")
+    assert nowhere.code == 2
+    assert f"no folder {project.folder / 'nowhere'}" in nowhere.err
 
 
 def test_a_lease_is_released_by_hand_and_its_owner_stores_nothing(
@@ -925,9 +929,12 @@ def test_a_lease_is_released_by_hand_and_its_owner_stores_nothing(
     assert other.ask().startswith("lost")
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, []), ("n\n", 130, [ID]), ("", 130, [ID])])
+@pytest.mark.parametrize(
+    ("answer", "code", "left", "says"),
+    [("y\n", 0, [], "released"), ("n\n", 130, [ID], "not released"), ("", 2, [ID], "--yes")],
+)
 def test_a_release_by_hand_asks_first(
-    project: Project, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: list[str]
+    project: Project, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: list[str], says: str
 ) -> None:
     import io
 
@@ -936,6 +943,8 @@ def test_a_release_by_hand_asks_first(
     done = project.kart("leases", "--release", ID)
     assert done.code == code
     assert "Release it?" in done.out + done.err
+    assert says in done.out + done.err
+    assert "interrupted" not in done.out + done.err
     assert files(open_workspace("resources")) == left
 
 

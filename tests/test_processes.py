@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import kart_core as kart
-from kart_core.building import execute
+from kart_core.building import BuildsOnImport, execute
+from tests.conftest import Project
 
 PIPE = """\
 import logging
@@ -800,3 +801,18 @@ def test_no_line_of_a_log_ends_a_worker_or_the_run(project: Any) -> None:
     assert (done.code, done.out) == (0, "(1, 2)\n"), done.err
     assert "Odd: odd" in done.err
     assert "AttributeError" in done.err  # of the user's filter, as logging tells of it
+
+
+def test_a_script_that_builds_when_it_is_imported_gets_the_one_sentence(project: Project) -> None:
+    project.write(
+        "careless.py",
+        "import kart_core as kart\n\n\n"
+        "class One(kart.TaskOnKart[int]):\n    n: int\n\n    def run(self) -> int:\n        return self.n\n\n\n"
+        "kart.build(One(n=1), One(n=2), workers=2)\n",
+    )
+    done = project.python("careless.py")
+    assert done.code == 1
+    assert done.err.count("Traceback") == 1, done.err
+    assert "if __name__ == '__main__':" in done.err.splitlines()[-1]
+    assert "BuildsOnImport: a module builds when it is imported" in done.err.splitlines()[-1]
+    assert issubclass(BuildsOnImport, kart.ConfigError)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LogRedaction"]
 
+_SHORTEST: Final = 4
+"""Letters of the shortest text that is taken for a secret: the stars of a shorter one would show what it is."""
+
 _own: Final = ContextVar("kart_own_request", default=False)
 """Whether what runs belongs to a request of kart's; tasks and threads that it starts inherit it."""
 
@@ -52,8 +55,11 @@ class LogRedaction(logging.Filter):
         self._values: frozenset[str] = frozenset()
 
     def hide_values(self, *values: str | None) -> None:
-        """Hides these texts from now on; nothing is forgotten."""
-        self._values |= {value for value in values if value}
+        """Hides these texts from now on; nothing is forgotten.
+
+        A text of one to three letters is none: it is part of many a word, and to know it is to guess it.
+        """
+        self._values |= {value for value in values if value and len(value) >= _SHORTEST}
 
     @contextmanager
     def guarding(self) -> Generator[None]:

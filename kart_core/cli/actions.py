@@ -73,6 +73,8 @@ def plan(
     rerun_from: Sequence[str],
     plugin_settings: Sequence[str],
     disabled: Sequence[str],
+    workers: int | None,
+    executor: str | None,
     as_json: bool,
 ) -> int:
     """Shows what a run would do; gives the exit code."""
@@ -83,7 +85,7 @@ def plan(
 
         roots = make(arguments)
         check_effect(given, roots)
-        made = make_plan(*roots, rerun=rerun, rerun_from=rerun_from)
+        made = make_plan(*roots, rerun=rerun, rerun_from=rerun_from, workers=workers, executor=executor)
         if as_json:
             say(json.dumps(tree.as_data(made), indent=2))
         else:
@@ -104,15 +106,17 @@ def show(
     if printing and as_json:
         raise click.UsageError("--print shows the value and --json the record; give one of the two")
     with configured(arguments.given, files, plugin_settings, disabled):
-        from kart_core.records import record
+        from kart_core.records import record, workspace_at, workspace_of
         from kart_core.report.tables import show_record
+        from kart_core.target import Target
 
         if len(arguments.tasks) != 1:
             raise click.UsageError("name one result: its unique id, or MODULE:TASK")
         if printing and arguments.roots:
             _print_values(make(arguments), ())
             return 0
-        found: Record = record(make(arguments)[0] if arguments.roots else arguments.tasks[0])
+        task = make(arguments)[0] if arguments.roots else None
+        found: Record = record(arguments.tasks[0] if task is None else task)
         if printing:
             from kart_core.loading import values_of
 
@@ -122,7 +126,9 @@ def show(
 
             say(json.dumps(attrs.asdict(found), indent=2, ensure_ascii=False))
         else:
-            show_record(found)
+            workspace = workspace_at(None) if task is None else workspace_of(task)
+            targets = [Target(workspace, output.path) for output in found.outputs]
+            show_record(found, [target.url for target in targets if not target.exists()])
     return 0
 
 

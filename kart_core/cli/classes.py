@@ -176,7 +176,11 @@ def _module(name: str) -> ModuleType:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise click.UsageError(f"no module is named {error.name} (looked in {folder} and in sys.path)") from None
+            close = nearest(name, _modules_in(folder))
+            hint = f"; did you mean {close}?" if close else ""
+            raise click.UsageError(
+                f"no module is named {error.name} (looked in {folder} and in sys.path){hint}"
+            ) from None
         raise BrokenModule(f"the module {name} cannot be imported: {error}") from error
     except KartError:
         raise
@@ -192,6 +196,15 @@ def _module(name: str) -> ModuleType:
             f"{path} cannot be imported: {name} is another module, {found or 'built in'}; rename the file"
         )
     return module
+
+
+def _modules_in(folder: str) -> list[str]:
+    """The modules that are files of a folder."""
+    try:
+        found = os.listdir(folder)
+    except OSError:  # only a hint would come of it
+        return []
+    return sorted(name.removesuffix(".py") for name in found if name.endswith(".py"))
 
 
 def _member(module: ModuleType, name: str) -> TaskClass:

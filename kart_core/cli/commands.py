@@ -39,9 +39,30 @@ _log_level = click.option(
     metavar="LEVEL",
     help="Show log lines of this level and above on stderr: debug, info, warning, error.",
 )
+
+
+def _number_of_workers(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
+    """The number that ``--workers`` gives, refused in the words in which `kart_core.build` refuses one."""
+    del ctx, param
+    if text is None:
+        return None
+    from kart_core.config.runs import check_workers
+    from kart_core.errors import ParameterError
+
+    try:
+        number = int(text)
+    except ValueError:
+        number = None
+    try:
+        check_workers(text if number is None else number)
+    except ParameterError as error:
+        raise click.UsageError(f"--{error}") from None
+    return number
+
+
 _workers = click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    callback=_number_of_workers,
     metavar="N",
     help="How many tasks run at the same time, each in a process of its own.",
 )
@@ -143,12 +164,15 @@ def run_command(ctx: click.Context, **options: Any) -> int:
 @_rerun_from
 @_set
 @_no_plugin
+@_workers
+@_executor
 @_json
 @click.pass_context
 def plan_command(ctx: click.Context, **options: Any) -> int:
     """Shows the tasks behind a result: which would run, which are reused, and why. It changes nothing.
 
-    It takes the tasks and the options of `kart-core run`.
+    It takes the tasks and the options of `kart-core run`. With --workers or --executor it also makes sure that
+    what would run can run there.
 
     \b
     Examples:

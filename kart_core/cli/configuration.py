@@ -10,9 +10,9 @@ from kart_core import config, host
 from kart_core.cli import classes
 from kart_core.cli.options import parameters, written
 from kart_core.cli.roots import configured, required_class
+from kart_core.config import runs
 from kart_core.declaration import MISSING, shape_of
 from kart_core.errors import ConfigError, PluginError
-from kart_core.execution import mode
 from kart_core.naming import qualified_name
 from kart_core.plugin import Secret
 from kart_core.report.say import say
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from kart_core.cli.arguments import Arguments, Given
     from kart_core.cli.classes import TaskClass
+    from kart_core.config import Found
 
 _HIDDEN = "***"
 _SECRETIVE = re.compile(r"secret|passw|token|credential|key|private|auth", re.IGNORECASE)
@@ -69,8 +70,8 @@ def _rows(arguments: Arguments) -> Iterator[Row]:
         known = {*SETTINGS, *parameters(cls)} if cls is not None else set[str]()
         if section.startswith("plugins.") or (cls in asked and key in known):
             continue
-        if section in (mode.SECTION, mode.RESOURCES):
-            yield Row(section, key, _text(found.value), found.source, mode.fault_of(section, key, found))
+        if section in (runs.SECTION, runs.RESOURCES):
+            yield Row(section, key, _text(found.value), found.source, _fault_of_run(section, key, found))
             continue
         note = _NOT_IMPORTED if cls is None and section not in ("plugins", *config.SECTIONS) else ""
         if cls is not None and key not in known:
@@ -80,6 +81,15 @@ def _rows(arguments: Arguments) -> Iterator[Row]:
     for section in config.current().sections():
         if section.startswith("plugins."):
             yield from _plugin_rows(section)
+
+
+def _fault_of_run(section: str, key: str, found: Found) -> str:
+    """What is wrong with a value of the sections that are about runs; empty where nothing is."""
+    try:
+        runs.check(section, key, found)
+    except ConfigError as error:
+        return str(error).removeprefix(f"{found.source}: ")
+    return ""
 
 
 def _class_rows(cls: TaskClass, given: Iterable[Given]) -> Iterator[Row]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from kart_core.cli.roots import configured
 from kart_core.errors import MissingDataError, ParameterError
 from kart_core.execution.leases import leases, release, release_expired
 from kart_core.records import workspace_at
-from kart_core.report.say import duration, say
+from kart_core.report.say import complain, duration, say
 from kart_core.report.tables import show_table
 
 if TYPE_CHECKING:
@@ -38,9 +40,11 @@ def show_leases(
         raise ParameterError("give --release ID or --release-expired, not both")
     with configured((), files, plugin_settings, disabled):
         workspace = workspace_at(workspace_directory)
+        if workspace_directory is not None and "://" not in workspace.url and not os.path.isdir(workspace.url):
+            raise click.UsageError(f"there is no folder {workspace.url}; name a workspace, as a folder or a URL")
         held = release_expired(workspace) if expired else leases(workspace)
         if unique_id is not None:
-            _release(workspace, _one(unique_id, held, workspace), yes=yes)
+            return _release(workspace, _one(unique_id, held, workspace), yes=yes)
         elif expired and not as_json:
             for lease in held:
                 say(f"{_what(lease)}: {lease.holder}, has not renewed it for {duration(lease.holder.expiry)}; released")
@@ -67,13 +71,28 @@ def _one(digits: str, held: Sequence[Held], workspace: Workspace) -> Held:
     return found[0]
 
 
-def _release(workspace: Workspace, lease: Held, *, yes: bool) -> None:
+def _release(workspace: Workspace, lease: Held, *, yes: bool) -> int:
+    """Releases a lease if nobody objects; gives the exit code."""
     what = _what(lease)
     say(f"{what}: {lease.holder}, renewed {_renewed(lease)}")
-    if not yes:
-        click.confirm("Release it? If that process still works, its result will not be stored", abort=True, err=True)
+    if not yes and not _is_confirmed():
+        say(f"{what}: not released")
+        return 130
     gone = not release(workspace, lease.unique_id)
     say(f"{what}: {'it had been given back meanwhile' if gone else 'released'}")
+    return 0
+
+
+def _is_confirmed() -> bool:
+    try:
+        return click.confirm("Release it? If that process still works, its result will not be stored", err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        complain("")  # the question has no answer on its line
+        raise click.UsageError(
+            "nobody answers here whether to release it; give --yes to release without asking"
+        ) from None
 
 
 def _what(lease: Held) -> str:

@@ -95,6 +95,10 @@ class Config:
         """
         return {key: self._found(entry) for key, entry in self._merged.get(name, {}).items()}
 
+    def keys(self, section: str) -> Sequence[str]:
+        """The keys that a section holds, whatever their values are."""
+        return tuple(self._merged.get(section, ()))
+
     def sections(self) -> Sequence[str]:
         """The names of all sections that hold something, in the order in which they were met."""
         return tuple(self._merged)

@@ -45,7 +45,7 @@ class Journal:
 
     def _flush(self, *, final: bool) -> None:
         local = self._workspace.store.local_path(self._path)
-        with guarded(self._workspace, self._path):
+        with guarded(self._workspace, self._path, writing=True):
             if local is None:
                 if final:
                     self._workspace.store.put(self._path, "".join(self._lines).encode(errors=ESCAPE))

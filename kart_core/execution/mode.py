@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
 from kart_core import config, host, running
+from kart_core.config import runs
 from kart_core.declaration import shape_of
 from kart_core.errors import ConfigError, ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from kart_core.config import Found
     from kart_core.graph import Node
     from kart_core.plugin import Executor
-
-SECTION: Final = "run"
-"""The section of the configuration that says how runs are executed."""
-RESOURCES: Final = "resources"
-"""The section that says how much there is of each resource."""
-
-_KEYS: Final = ("workers", "executor")
 
 
 @attrs.frozen
@@ -46,12 +39,15 @@ class Mode:
                 as many as this process may use cores.
 
         Raises:
-            ConfigError: what is configured makes no sense.
+            ConfigError: what is configured makes no sense; all faults at once. Or nothing bears the executor's name.
             ParameterError: what the caller says makes none.
-            PluginError: nobody provides the executor.
+            PluginError: the executor is one of a plugin that is not installed, disabled or broken.
         """
         # Within a task the process is its worker, and has its share: only what is asked for there holds.
         if running.current() is None:
+            faults = list(runs.faults(config.current()))
+            if faults:
+                raise ConfigError("\n".join(faults))
             executor, workers = _configured(executor, workers)
         name = executor or ("processes" if workers is not None and workers > 1 else "inline")
         present = host.current()
@@ -80,7 +76,7 @@ class Mode:
                 if amount > limit:
                     raise ConfigError(
                         f"{node.name} takes {amount:g} of the resource {name!r}, and there is {limit:g}; say how much "
-                        f"there is in the section [{RESOURCES}] of the configuration, or in "
+                        f"there is in the section [{runs.RESOURCES}] of the configuration, or in "
                         f"KART_RESOURCES__{name.upper()}"
                     )
             if self.executor.in_process and policy.timeout is None:
@@ -100,80 +96,17 @@ class Mode:
 
 def _configured(executor: str | None, workers: int | None) -> tuple[str | None, int | None]:
     conf = config.current()
-    for key, found in conf.section(SECTION).items():
-        if key not in _KEYS:
-            _check(key, found)
     if executor is None and workers is not None and workers <= 1:
         return "inline", workers  # whoever asks for one worker wants no other process
-    if workers is None and (found := conf.find([SECTION], "workers")) is not None:
-        workers = _count(found)
-    if executor is None and (found := conf.find([SECTION], "executor")) is not None:
-        _check("executor", found)
-        executor = found.value
+    if workers is None and (found := conf.find([runs.SECTION], "workers")) is not None:
+        workers = runs.count(found)
+    if executor is None and (found := conf.find([runs.SECTION], "executor")) is not None:
+        executor = runs.name(found)
     return executor, workers
 
 
-def fault_of(section: str, key: str, found: Found) -> str:
-    """What is wrong with a value of the sections that are about runs; empty where nothing is.
-
-    Args:
-        section: `SECTION` or `RESOURCES`.
-        key: the key in it.
-        found: the value.
-    """
-    try:
-        if section == RESOURCES:
-            _amount(key, found)
-        else:
-            _check(key, found)
-    except ConfigError as error:
-        return str(error).removeprefix(f"{found.source}: ")
-    return ""
-
-
-def _check(key: str, found: Found) -> None:
-    if key not in _KEYS:
-        near = config.nearest(key, _KEYS)
-        hint = f"did you mean {near!r}?" if near else f"there are {' and '.join(_KEYS)}"
-        raise ConfigError(f"{found.source}: the section [{SECTION}] has no key {key!r}; {hint}")
-    if key == "workers":
-        _count(found)
-    elif not isinstance(found.value, str):
-        raise ConfigError(f"{found.source}: given {found.value!r}, but it takes the name of an executor")
-
-
-def check_workers(workers: Any) -> None:
-    """Makes sure that a number of workers is one.
-
-    Raises:
-        ParameterError: it is not.
-    """
-    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
-        raise ParameterError(f"workers takes a whole number from 1 on, but was given {workers!r}")
-
-
-def _count(found: Found) -> int:
-    given: Any = found.value
-    workers: Any = int(given) if isinstance(given, str) and given.strip().isdigit() else given
-    try:
-        check_workers(workers)
-    except ParameterError as error:
-        raise ConfigError(f"{found.source}: {error}") from None
-    return int(workers)
-
-
 def _limits() -> Mapping[str, float]:
-    return {name: _amount(name, found) for name, found in config.current().section(RESOURCES).items()}
-
-
-def _amount(name: str, found: Found) -> float:
-    try:
-        amount = float(found.value)
-    except (TypeError, ValueError):
-        amount = -1.0
-    if not 0 <= amount < float("inf") or isinstance(found.value, bool):
-        raise ConfigError(f"{found.source}: given {found.value!r}, but it takes how much there is of {name!r}")
-    return amount
+    return {name: runs.amount(name, found) for name, found in config.current().section(runs.RESOURCES).items()}
 
 
 def _cores() -> int:

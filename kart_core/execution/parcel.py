@@ -244,6 +244,8 @@ def class_of(data: bytes) -> type[AnyTask] | Exception:
     """A class as it was sent, or why it cannot be had here."""
     try:
         return pickle.loads(data)
+    except KartError as error:
+        return error  # it says what is wrong, and what to do
     except Exception as error:
         from kart_core.errors import PluginError
 

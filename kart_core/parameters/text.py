@@ -109,10 +109,27 @@ def _from_json(text: str, annotation: Any) -> object:
     try:
         data = read_json(text)
     except ValueError as error:
+        meant = _as_list(text, annotation)
+        why = f"which is no JSON: {error}" if meant is None else f"which is no JSON; write '{meant}'"
         raise ParameterFault(
-            f"{describe(annotation)} as JSON, like {form}", f"{show_text(text)}, which is no JSON: {error}", kind="str"
+            f"{describe(annotation)} as JSON, like {form}", f"{show_text(text)}, {why}", kind="str"
         ) from None
     return structure(data, annotation)
+
+
+def _as_list(text: str, annotation: Any) -> str | None:
+    """The JSON that was probably meant by ``64,32`` or ``random.seed`` where a list is taken; None where none is."""
+    from kart_core.parameters.data import structure
+
+    if not text.strip() or text.lstrip()[0] in "[{" or len(text) > 60 or "'" in text:
+        return None
+    for meant in (f"[{text.strip()}]", json.dumps([part.strip() for part in text.split(",")], ensure_ascii=False)):
+        try:
+            structure(read_json(meant), annotation)
+        except ValueError:
+            continue
+        return meant
+    return None
 
 
 def read_json(text: str) -> Any:

@@ -85,7 +85,7 @@ def _is_project(file: str) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """Why a task failed, for a summary: what was said in full before is not said again."""
+    """Why a task failed, for a summary: a line, of which what is too long was said in full before."""
     if isinstance(error, BuildError) and error.failures:
         task, inner = next(iter(error.failures.items()))
         more = f", and {len(error.failures) - 1} more" if len(error.failures) > 1 else ""
@@ -93,7 +93,11 @@ def reason(error: BaseException) -> str:
     if is_ours(error):
         lines = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_project(frame.filename)]
         place = f" ({os.path.basename(lines[-1].filename)}, line {lines[-1].lineno})" if lines else ""
-        return f"{type(error).__name__}{place}"
+        return f"{_shortened(error)}{place}"
+    return _shortened(error)
+
+
+def _shortened(error: BaseException) -> str:
     text = one_line(error)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 

@@ -62,8 +62,13 @@ def _draw(table: Table) -> None:
         say(line.rstrip())
 
 
-def show_record(found: Record) -> None:
-    """Draws how a result came to be."""
+def show_record(found: Record, gone: Iterable[str] = ()) -> None:
+    """Draws how a result came to be.
+
+    Args:
+        found: the record.
+        gone: which of its files are not there any more.
+    """
     started = datetime.fromtimestamp(found.started).astimezone()
     facts = [
         ("task", found.task),
@@ -85,6 +90,7 @@ def show_record(found: Record) -> None:
         ("output", f"{output.path} ({size(output.size)}, {output.serializer}, digest {output.digest})")
         for output in found.outputs
     ]
+    facts += [("gone", f"{url} is not there any more; the task runs again when it is asked for") for url in gone]
     facts += [("log", f"{name} = {_written(value)}") for name, value in found.log.items()]
     facts += [("code", found.code)] if found.code else []
     facts += [("versions", ", ".join(f"{name} {version}" for name, version in found.versions.items()))]

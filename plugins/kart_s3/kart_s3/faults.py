@@ -109,6 +109,8 @@ def fault_of(error: Exception, bucket: str, settings: S3Settings) -> Fault:
             f"the server at {_endpoint(settings)} has no certificate that is trusted here",
             "set AWS_CA_BUNDLE, or check the endpoint",
         )
+    if isinstance(error, ValueError) and "endpoint" in str(error):
+        return _bad_endpoint(settings)
     transport = _transport(error, settings)
     if transport is not None:
         return transport
@@ -215,10 +217,31 @@ def bad_name(bucket: str) -> Fault:
     )
 
 
-def _endpoint(settings: S3Settings) -> str:
+def _bad_endpoint(settings: S3Settings) -> Fault:
+    """The fault of an address at which no server can be."""
+    origin, given = _given_endpoint(settings)
+    where = _endpoint(settings)
+    if given and ":/" not in given:
+        return Fault(
+            "final", f"{origin} is {where}, in which http:// or https:// is missing", f"set it to http://{where}"
+        )
+    return Fault("final", f"{origin} is {where}, which is no address", "give one such as http://127.0.0.1:9000")
+
+
+def _given_endpoint(settings: S3Settings) -> tuple[str, str | None]:
+    """What says where the server is, and what it says."""
     import os
 
-    given = settings.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if settings.endpoint_url:
+        return "[plugins.s3] endpoint_url", settings.endpoint_url
+    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if os.environ.get(variable):
+            return variable, os.environ[variable]
+    return "the endpoint_url of the profile", None
+
+
+def _endpoint(settings: S3Settings) -> str:
+    _, given = _given_endpoint(settings)
     # An address may hold a password.
     return given.rpartition("@")[2] if given and "@" in given else given or "the server"
 

@@ -189,8 +189,14 @@ def test_an_endpoint_that_is_no_server_of_s3(project: Project, seaweed: Server, 
 
 def test_an_endpoint_that_is_no_address(project: Project, seaweed: Server) -> None:
     project.use(seaweed)
-    project.monkeypatch.setenv("AWS_ENDPOINT_URL", "not an address")
-    _refused(project, "not an address")
+    project.monkeypatch.setenv("AWS_ENDPOINT_URL", "http://not an address")
+    _refused(project, "AWS_ENDPOINT_URL", "not an address", "http://127.0.0.1:9000")
+
+
+def test_an_endpoint_without_a_scheme(project: Project, seaweed: Server) -> None:
+    project.use(seaweed)
+    project.monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
+    _refused(project, "AWS_ENDPOINT_URL is localhost:9000", "http:// or https:// is missing", "http://localhost:9000")
 
 
 def test_a_setting_that_does_not_fit_is_told(project: Project, seaweed: Server) -> None:
