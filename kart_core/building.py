@@ -34,6 +34,7 @@ from kart_core.records import workspace_of
 from kart_core.seeding import Generators
 from kart_core.settings import SETTINGS
 from kart_core.target import declared, flatten
+from kart_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -215,11 +216,12 @@ class Session:
                 if locking is not None:
                     locking.look_first(more.to_run)
                 _check_seeds(more, generators)
-                _prepare(more)
+                _prepare(more, prepared)
                 return more
 
+            prepared = set[Workspace]()
             _check_seeds(plan, generators)
-            _prepare(plan)
+            _prepare(plan, prepared)
             if mode.executor.in_process:
                 crew: Crew = self._inline(mode, run, generators, told, stack, locking)
             else:
@@ -354,14 +356,19 @@ def new_run() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
 
 
-def _prepare(plan: Plan) -> None:
+def _prepare(plan: Plan, prepared: set[Workspace]) -> None:
     """Makes sure of the workspaces of what will run before hours of work are spent for them.
+
+    Args:
+        plan: what will run.
+        prepared: the workspaces of which the run is sure.
 
     Raises:
         StorageError: one cannot be written.
     """
-    for workspace in {node.resolved.workspace for node in plan.to_run}:
+    for workspace in {node.resolved.workspace for node in plan.to_run} - prepared:
         workspace.ensure_format()
+        prepared.add(workspace)
 
 
 def _executor(name: str) -> Executor:
