@@ -200,7 +200,7 @@ class Worker:
         try:
             if lease is not None:
                 lease.check()
-            with guarded(workspace, path):
+            with guarded(workspace, path, writing=True):
                 if workspace not in self._formatted:
                     workspace.ensure_format()
                     self._formatted.add(workspace)
