@@ -51,7 +51,7 @@ class Library:
 
         class Server(ThreadingHTTPServer):
             def handle_error(self, request: object, client_address: object) -> None:
-                """Silent: a client that goes away is no fault, and what is said here would be taken for another test's."""
+                """Silent: a client that goes away is no fault, and another test would be blamed for what is said."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/rest"
