@@ -39,6 +39,7 @@ from kart_core.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
+    from kart_core.execution.lease_ahead import LeaseAhead
     from kart_core.execution.locking import Locking
     from kart_core.execution.pool import ProcessCrew
     from kart_core.graph import Node
@@ -223,7 +224,7 @@ class Session:
             _check_seeds(plan, generators)
             _prepare(plan, prepared)
             if mode.executor.in_process:
-                crew: Crew = self._inline(mode, run, generators, told, stack, locking)
+                crew: Crew = self._inline(mode, run, generators, told, stack, locking, plan)
             else:
                 crew = _elsewhere(mode, run, told, interruption, plan, locking is not None)
             stack.callback(crew.close)
@@ -266,6 +267,7 @@ class Session:
         told: _Told,
         stack: ExitStack,
         locking: Locking | None,
+        plan: Plan,
     ) -> Crew:
         """The crew of this process, with another process aside for tasks that may have to be stopped."""
         behind = stack.enter_context(Behind())
@@ -277,7 +279,11 @@ class Session:
         def aside() -> ProcessCrew:
             return _processes(_executor("processes"), 1, run, told, Interruption(counted=False), locking is not None)
 
-        return InlineCrew(cast("ExecutorSession", mode.executor.open(mode.workers)), generators, worker, aside)
+        session = cast("ExecutorSession", mode.executor.open(mode.workers))
+        ahead = None if locking is None else _lease_ahead(locking, plan)
+        if ahead is not None:
+            stack.enter_context(ahead)
+        return InlineCrew(session, generators, worker, aside, ahead)
 
 
 def _locking(plan: Plan, mode: Mode) -> Locking | None:
@@ -292,6 +298,17 @@ def _locking(plan: Plan, mode: Mode) -> Locking | None:
     locking = Locking(1 if alone else max(mode.workers, 2))
     locking.look_first(plan.to_run)
     return locking
+
+
+def _lease_ahead(locking: Locking, plan: Plan) -> LeaseAhead | None:
+    """What takes leases ahead; None where no task is to run whose lease is far away."""
+    from kart_core.execution.locking import far_and_quiet
+
+    if not any(map(far_and_quiet, {node.resolved.workspace for node in plan.to_run})):
+        return None
+    from kart_core.execution.lease_ahead import LeaseAhead
+
+    return LeaseAhead(locking)
 
 
 def _elsewhere(mode: Mode, run: str, told: _Told, interruption: Interruption, plan: Plan, locks: bool) -> Crew:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kart_core import running
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
+    from kart_core.execution.lease_ahead import LeaseAhead
     from kart_core.execution.pool import ProcessCrew
     from kart_core.execution.scheduler import Scheduler
     from kart_core.execution.worker import Worker
@@ -61,6 +63,7 @@ class InlineCrew:
         generators: those from which tasks draw.
         worker: makes what runs a task; it is given what has the tasks made that a task yields.
         aside: makes the crew of one process in which tasks run that may have to be stopped.
+        ahead: takes the leases of the next tasks, where that pays.
     """
 
     def __init__(
@@ -69,11 +72,13 @@ class InlineCrew:
         generators: Generators,
         worker: Callable[[Callable[[Iterable[AnyTask]], None]], Worker],
         aside: Callable[[], ProcessCrew],
+        ahead: LeaseAhead | None = None,
     ) -> None:
         self._session = session
         self._generators = generators
         self._execute = worker(self._make_asked).execute
         self._make_aside = aside
+        self._ahead = ahead
         self._aside: ProcessCrew | None = None
         self._running: tuple[Node, Scheduler] | None = None
         self._storing: dict[Future[float], Node] = {}
@@ -127,6 +132,12 @@ class InlineCrew:
     def _run(self, node: Node, scheduler: Scheduler) -> None:
         scheduler.started(node)
         self._running = node, scheduler
+        ahead = self._ahead
+        expired = scheduler.expired(node)
+        begin = None
+        if ahead is not None:
+            ahead.look(node, scheduler)
+            begin = partial(ahead.begin, node, expired)
         clock = time.perf_counter()
         try:
             seconds: Any = self._session.submit(
@@ -135,14 +146,19 @@ class InlineCrew:
                 node.replaces,
                 scheduler.next_number(),
                 node.record,
-                scheduler.expired(node),
+                expired,
                 node.resolved,
+                begin,
             ).result()
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # SystemExit and CancelledError too are failures of the task alone
+            if ahead is not None:
+                ahead.ended(node, ran=False)
             scheduler.failed(node, time.perf_counter() - clock, error)
             return
+        if ahead is not None:
+            ahead.ended(node, ran=True)
         if isinstance(seconds, (float, int)):
             scheduler.finished(node, seconds)
         else:
@@ -150,6 +166,8 @@ class InlineCrew:
 
     def _run_aside(self, scheduler: Scheduler) -> None:
         """Runs the next task in a process that can be killed; nothing else runs meanwhile."""
+        if self._ahead is not None:
+            self._ahead.give_back(at_once=True)
         if self._aside is None:
             self._aside = self._make_aside()
         self._aside.fill(scheduler)
@@ -188,6 +206,8 @@ class InlineCrew:
 
     def finish(self, scheduler: Scheduler) -> None:
         """Waits for the results that are on their way: what has run is not lost."""
+        if self._ahead is not None:
+            self._ahead.give_back()
         if self._aside is not None:
             self._aside.finish(scheduler)
         while self._storing:

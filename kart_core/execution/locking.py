@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from kart_core.graph import Node
     from kart_core.plugin import Stat
     from kart_core.resolved import Resolved
+    from kart_core.workspace import Workspace
 
 _log = logging.getLogger("kart_core.leases")
 
 _told: set[str] = set()
+
+
+def far_and_quiet(workspace: Workspace) -> bool:
+    """Whether it pays that a workspace is asked in threads, and moves no generator from which a task draws."""
+    return workspace.storage.shared == "network" and workspace.storage.quiet
 
 
 class MadeElsewhere(KartError):
@@ -82,6 +88,34 @@ class Locking:
         if isinstance(lease, Lease):
             return lease
         raise TakenElsewhere(f"{here.name} {unique_id} is run by {lease}", lease)
+
+    def begin(
+        self, here: Resolved, unique_id: str, planned: Stat | None, expired: Seen | None = None
+    ) -> tuple[Lease, bool] | None:
+        """Takes a task's lease and looks at its record once more, under it.
+
+        Args:
+            here: what holds for the task.
+            unique_id: the task's.
+            planned: what was known of its record when it was planned (`Node.record`).
+            expired: of a `kart_core.execution.leases.Watch`.
+
+        Returns:
+            The lease, and whether there is a record, which this run replaces; None where the task runs without.
+
+        Raises:
+            TakenElsewhere: another works on the task.
+            MadeElsewhere: the record is another; the lease is given back.
+            StorageError: the workspace cannot be read or written.
+        """
+        lease = self.take(here, unique_id, expired)
+        if lease is None:
+            return None
+        try:
+            return lease, self.look_again(here, unique_id, planned)
+        except BaseException:
+            lease.release()
+            raise
 
     def look_first(self, nodes: Iterable[Node]) -> None:
         """Looks at the records of tasks that will run though they are stored, when a run is planned.

@@ -222,6 +222,26 @@ class Scheduler:
         self._early.add(node)
         node.taken = True
 
+    def upcoming(self, count: int) -> list[Node]:
+        """Those that are likely next, in order, as long as they take of no resource and there is nothing to take over.
+
+        Args:
+            count: how many at most.
+        """
+        heap = self._ready.get((), [])
+        found: list[Node] = []
+        edge = [(heap[0], 0)] if heap else []  # a look at the first few of a heap leaves it as it is
+        while edge and len(found) < count:
+            (*_, node), at = heapq.heappop(edge)
+            if node in self._expired:
+                break
+            if not node.taken and node.waiting == 0:
+                found.append(node)
+            for below in (2 * at + 1, 2 * at + 2):
+                if below < len(heap):
+                    heapq.heappush(edge, (heap[below], below))
+        return found
+
     def was_asked_for(self, node: Node) -> bool:
         """Whether a running task waits for it."""
         return node in self._urgency

@@ -96,9 +96,9 @@ class TurnWorker(Worker):
 
         def first() -> Any:
             if self._locking is not None:
-                work.lease = self._locking.take(attempt.resolved, attempt.unique_id, expired)
-                if work.lease is not None:
-                    work.replaces = self._locking.look_again(attempt.resolved, attempt.unique_id, planned)
+                begun = self._locking.begin(attempt.resolved, attempt.unique_id, planned, expired)
+                if begun is not None:
+                    work.lease, work.replaces = begun
             self._generators.fix(attempt.resolved.methods, attempt.seed)
             result: Any = task.run()
             if not isinstance(result, GeneratorType):

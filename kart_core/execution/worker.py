@@ -77,6 +77,7 @@ class Worker:
         planned: Stat | None = None,
         expired: Seen | None = None,
         here: Resolved | None = None,
+        begin: Callable[[], tuple[Lease, bool] | None] | None = None,
     ) -> float | Future[float]:
         """Runs a task and stores its result.
 
@@ -87,6 +88,7 @@ class Worker:
             planned: under leases, what the plan saw of that record.
             expired: of a `kart_core.execution.leases.Watch`: the lease that is to be taken over.
             here: what holds for the task, where it is known.
+            begin: gives what `Locking.begin` would, where a lease may have been taken ahead.
 
         Returns:
             How many seconds it took; where the result is stored behind, a future of it.
@@ -107,9 +109,12 @@ class Worker:
             before = running.enter(attempt)
             try:
                 if self._locking is not None:
-                    lease = self._locking.take(attempt.resolved, attempt.unique_id, expired)
-                    if lease is not None:
-                        replaces = self._locking.look_again(attempt.resolved, attempt.unique_id, planned)
+                    if begin is not None:
+                        begun = begin()
+                    else:
+                        begun = self._locking.begin(attempt.resolved, attempt.unique_id, planned, expired)
+                    if begun is not None:
+                        lease, replaces = begun
                 extra = self._run_task(task, attempt)
                 behind = self._store(attempt, replaces, extra, started, clock, lease)
             except BaseException:
