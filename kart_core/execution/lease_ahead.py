@@ -43,7 +43,8 @@ if hasattr(os, "register_at_fork"):
 class LeaseAhead:
     """Takes leases ahead, in threads. Use it as a context manager: at the end it has given back all that were not used.
 
-    One that is opened has the others of this process give back theirs: a build inside a running task would wait for them.
+    One that is opened has the others of this process give theirs back: a build inside a running task would wait for
+    them.
 
     Args:
         locking: the leases of the run.

@@ -72,6 +72,15 @@ class Inside(kart.TaskOnKart[int]):
         return self.number
 
 
+class Timed(kart.TaskOnKart[int], timeout=60):
+    """Runs in a process aside, which also takes what comes next."""
+
+    number: int
+
+    def run(self) -> int:
+        return self.number
+
+
 class Yields(kart.TaskOnKart[int], priority=-1):
     number: int
 

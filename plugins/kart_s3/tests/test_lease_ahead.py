@@ -123,6 +123,12 @@ def test_what_a_task_builds_inside_does_not_wait_for_the_build_around_it(far: st
     assert _leases(seaweed, far) == []
 
 
+def test_a_process_aside_does_not_wait_for_the_one_that_coordinates(far: str, seaweed: Server) -> None:
+    found = kart.build(*((ahead.Timed if one in (5, 9) else ahead.Leaf)(number=one) for one in range(20)))
+    assert found == tuple(range(20))
+    assert _leases(seaweed, far) == []
+
+
 def test_what_is_yielded_is_leased_and_given_back(far: str, seaweed: Server) -> None:
     found = kart.build(*(ahead.Yields(number=number) for number in range(5)), ahead.Leaf(number=7))
     assert found == (*(sum(range(10 * one, 10 * one + 10)) for one in range(5)), 7)
