@@ -39,7 +39,7 @@ def on_cluster(standing: Any, folder: Path, *words: str) -> None:
         [sys.executable, "-m", "pytest", *options, sure, *words],
         cwd=ROOT,
         env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "KART_"))},
             "KART_EXECUTOR": "dask",
             "KART_WORKERS": "2",
             "KART_DASK__SCHEDULER_FILE": standing.file,
