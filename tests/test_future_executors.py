@@ -489,3 +489,22 @@ def test_a_secret_is_found_by_the_worker_and_does_not_travel(pipe: Any, monkeypa
     config.refresh()
     assert b"swordfish" not in outfit("r", {}, False, None, [shape_of(pipe.Secretive)]).packed()
     assert build(pipe.Secretive()) == 9
+
+
+INLINE = """\
+import sys
+import kart_core as kart
+
+import pipe
+
+kart.build(pipe.Total(leaves=(pipe.Leaf(i=1),)))
+kart.build(pipe.Grow(n=1))
+of_engines = ("futures", "ledger", "outfit", "piece", "apart", "aside", "turns", "leases", "pool")
+print([name for name in of_engines if f"kart_core.execution.{name}" in sys.modules])
+"""
+
+
+def test_a_run_in_one_process_imports_nothing_of_it(pipe: Any, project: Any) -> None:
+    project.write("inline.py", INLINE)
+    done = project.python("inline.py")
+    assert done.out == "[]\n", done.err

@@ -89,6 +89,7 @@ class Column:
 
 
 SLOW = "KART_SLOW_TESTS" in os.environ
+OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("KART_")}
 COLUMNS = [Column(python, executor) for python in PYTHONS for executor in EXECUTORS]
 
 
@@ -229,7 +230,7 @@ class Cells:
         done = subprocess.run(
             [python, "-c", f"import matrix_cell; matrix_cell.main({row!r}, {EXECUTORS[column.executor]!r})"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**OUTSIDE, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
             check=False,
