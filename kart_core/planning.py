@@ -102,7 +102,7 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
     met = set(level)
     told = dict(forced)
     while level:
-        reasons = {node: why for node in level if (why := told.get(node) or _own_rerun(node))}
+        reasons = {node: why for node in level if (why := (told.get(node) if told else None) or _own_rerun(node))}
         asked = [node for node in level if not node.task._kart_wraps and node not in reasons]
         seen = look([node.task for node in asked], [node.resolved for node in asked])
         for node, (lacking, record) in zip(asked, seen, strict=True):
@@ -244,8 +244,7 @@ def _reruns(graph: Graph, roots: Sequence[Node], names: Sequence[str]) -> dict[N
 def _refuse_shared_paths(nodes: Iterable[Node]) -> None:
     owners: dict[str, Node] = {}
     for node in nodes:
-        shape = shape_of(type(node.task))
-        if shape.plain_output or node.action == "wrap":
+        if node.resolved.shape.plain_output or node.action == "wrap":
             continue
         for target in flatten(declared(node.task), node.task).values():
             owner = owners.get(target.url)
