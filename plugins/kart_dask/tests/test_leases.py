@@ -40,7 +40,7 @@ def real_bucket(tmp_path: Path) -> Iterator[Mapping[str, str]]:
         }
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def workspace(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, str]]:
     """A workspace, and the variables by which other processes reach it."""
     if request.param == "folder":
