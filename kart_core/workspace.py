@@ -38,14 +38,17 @@ class Workspace:
         self._formatted = False
         self._format_file: str | None = None
 
-    def ensure_format(self) -> None:
+    def ensure_format(self, again: bool = True) -> None:
         """Writes the version of the layout at the first write.
+
+        Args:
+            again: whether to look once more where that was done, for a folder may have been deleted since.
 
         Raises:
             StorageError: the workspace cannot be written, or is of a later version.
         """
-        # A folder may be deleted between two builds of one process; to ask a far storage each time would cost.
-        if self._formatted and (self._format_file is None or os.path.exists(self._format_file)):
+        # To ask a far storage each time would cost.
+        if self._formatted and (not again or self._format_file is None or os.path.exists(self._format_file)):
             return
         local = self.store.local_path(FORMAT)
         with guarded(self, FORMAT, writing=True):

@@ -67,7 +67,7 @@ def take(workspace: Workspace, unique_id: str, task: str, terms: Terms, expired:
 
 
 def _taken(workspace: Workspace, unique_id: str, task: str, terms: Terms, expired: Seen | None) -> Lease | Taken:
-    workspace.ensure_format()
+    workspace.ensure_format(again=False)
     slot = slot_of(workspace.store, unique_id)
     token, since = f"{_process}-{next(_number)}", time.time()
     data = content(token, task, since, terms, 0)
