@@ -64,7 +64,7 @@ test-core: $(VENV)/dev ## the tests of the core, README and docs
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(JOBS) $(TESTS)
 
 test-parallel: $(VENV)/dev ## the tests of graphs, failure, reruns and seeding once more, with two worker processes
-	@PATH="$(BIN):$$PATH" KART_SLOW_TESTS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) \
+	@PATH="$(BIN):$$PATH" SLOW_TESTS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) \
 	  tests/test_parallel_as_inline.py -k 'other_processes and 2-'
 
 test-plugins: $(PLUGINS:%=$(VENV)-%/dev) ## the tests of each plugin, against the servers that they start themselves

@@ -135,7 +135,7 @@ def _is_whole(folder: Path) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
-@pytest.mark.parametrize("seed", range(5 if not os.environ.get("KART_SLOW_TESTS") else 20))
+@pytest.mark.parametrize("seed", range(5 if not os.environ.get("SLOW_TESTS") else 20))
 def test_ctrl_c_at_any_moment_keeps_what_has_run_and_leaves_nothing_running(project: Any, seed: int) -> None:
     folder: Path = project.folder
     project.write("pipe.py", PIPE)

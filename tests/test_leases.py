@@ -545,7 +545,7 @@ def raced(process: Callable[..., Other], workspace: Workspace, races: int) -> li
     return told
 
 
-SLOW = bool(os.environ.get("KART_SLOW_TESTS"))
+SLOW = bool(os.environ.get("SLOW_TESTS"))
 RACES = 10_000 if SLOW else 200
 
 

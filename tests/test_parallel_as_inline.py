@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("project")
 
 HERE = Path(__file__)
 AS_THEY_ARE = ["test_graph.py", "test_failure.py", "test_rerun.py", "test_seeding.py", "test_dynamic.py"]
-SLOW = pytest.mark.skipif("KART_SLOW_TESTS" not in os.environ, reason="takes minutes; KART_SLOW_TESTS=1 runs it")
+SLOW = pytest.mark.skipif("SLOW_TESTS" not in os.environ, reason="takes minutes; SLOW_TESTS=1 runs it")
 KART = os.path.dirname(kart.__file__) + os.sep
 
 

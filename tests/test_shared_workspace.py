@@ -22,7 +22,7 @@ from kart_core.execution import leases
 from kart_core.workspace import open_workspace
 from tests.conftest import Project
 
-SEEDS = 20 if os.environ.get("KART_SLOW_TESTS") else 3
+SEEDS = 20 if os.environ.get("SLOW_TESTS") else 3
 EXPIRY = 2.0
 PATIENCE = 120.0
 

@@ -25,8 +25,8 @@ from clusters import Cluster  # noqa: E402
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "KART_SLOW_TESTS" not in os.environ and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="takes a minute or two; KART_SLOW_TESTS=1 runs it"))
+        if "SLOW_TESTS" not in os.environ and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes a minute or two; SLOW_TESTS=1 runs it"))
 
 
 class Project:

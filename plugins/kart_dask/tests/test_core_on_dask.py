@@ -27,7 +27,7 @@ SOME = [
     *("bare_random_seed", "first_and_the_one_that_runs_last", "inside_run_is_not_too_late and 3", "another_stream"),
     *("yielded_may_yield", "failure_where_it_yielded", "each_other_are_an_error", "with_its_exception"),
 ]
-"""Words in the names of some of all kinds; KART_SLOW_TESTS=1 runs every test."""
+"""Words in the names of some of all kinds; SLOW_TESTS=1 runs every test."""
 
 
 def on_cluster(standing: Any, folder: Path, *words: str) -> None:

@@ -22,14 +22,14 @@ _number = itertools.count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes minutes; run with KART_SLOW_TESTS=1")
+    config.addinivalue_line("markers", "slow: takes minutes; run with SLOW_TESTS=1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not os.environ.get("KART_SLOW_TESTS"):
+    if not os.environ.get("SLOW_TESTS"):
         for item in items:
             if item.get_closest_marker("slow") and item.path.parent == Path(__file__).parent:
-                item.add_marker(pytest.mark.skip(reason="slow; run with KART_SLOW_TESTS=1"))
+                item.add_marker(pytest.mark.skip(reason="slow; run with SLOW_TESTS=1"))
 
 
 _FOREIGN = (

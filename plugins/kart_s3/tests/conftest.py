@@ -19,14 +19,14 @@ from servers import ACCESS_KEY, SECRET_KEY, Server, start_seaweed
 
 from kart_core.config import load_default
 
-SLOW = bool(os.environ.get("KART_SLOW_TESTS"))
+SLOW = bool(os.environ.get("SLOW_TESTS"))
 SETTINGS = [name for name in os.environ if name.startswith(("AWS_", "KART_"))]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not SLOW and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="slow; run with KART_SLOW_TESTS=1"))
+            item.add_marker(pytest.mark.skip(reason="slow; run with SLOW_TESTS=1"))
 
 
 @pytest.fixture(scope="session")

@@ -88,13 +88,13 @@ class Column:
         return f"{self.python} {self.executor}"
 
 
-SLOW = "KART_SLOW_TESTS" in os.environ
+SLOW = "SLOW_TESTS" in os.environ
 OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith("KART_")}
 COLUMNS = [Column(python, executor) for python in PYTHONS for executor in EXECUTORS]
 
 
 def is_quick(row: str, column: Column) -> bool:
-    """Whether a cell is always had. The rest takes minutes; KART_SLOW_TESTS=1 has it all."""
+    """Whether a cell is always had. The rest takes minutes; SLOW_TESTS=1 has it all."""
     if column.executor == DASK:  # whose cluster takes seconds to start
         return column.python == OWN and row in (RETRYING, INSIDE)
     return column.executor == INLINE or (column.python == OWN and column.executor == "2 processes")
@@ -266,7 +266,7 @@ def test_the_page_shows_the_matrix(cells: Cells) -> None:
     if not PAGE.exists():
         pytest.skip("the plugin is tested without the pages of kart")
     if not SLOW:
-        pytest.skip("the whole matrix takes minutes; KART_SLOW_TESTS=1 has it all, and writes the page")
+        pytest.skip("the whole matrix takes minutes; SLOW_TESTS=1 has it all, and writes the page")
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     shown, _, after = rest.partition(END)
