@@ -35,7 +35,7 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[tupl
     Returns:
         For each why it is not complete, in a few words, or None where it is; and what the store knows of its record.
     """
-    ids = [task.unique_id for task in tasks]
+    ids = [(task._kart_identity or identity(task)).hex() for task in tasks]
     recorded = [i for i, task in enumerate(tasks) if task._kart_recorded]
     stats = _stats(
         [resolutions[i].workspace for i in recorded],
@@ -54,6 +54,8 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[tupl
     workspaces: list[Workspace] = []
     paths: list[str] = []
     places: dict[Resolved, str | None] = {}
+    last: Resolved | None = None
+    place: str | None = None
     for i in asked:
         here = resolutions[i]
         if here.serializer is None:
@@ -61,12 +63,13 @@ def look(tasks: Sequence[AnyTask], resolutions: Sequence[Resolved]) -> list[tupl
             workspaces.extend([here.workspace] * len(own))
             paths.extend([target.path for target in own])
         else:
-            if here not in places:
+            if here is not last and here not in places:
                 # That there is a file is enough where its path holds the id, and is found out in half the time on this
                 # machine's file system; that there is none is for the store to say.
                 checked = here.modification_time_check
                 places[here] = None if checked else here.workspace.store.local_path(here.result_path)
-            place = places[here]
+            if here is not last:
+                last, place = here, places[here]
             if place is not None and os.access(f"{place}_{ids[i]}.pkl", os.F_OK):
                 lacking[i] = None
                 continue

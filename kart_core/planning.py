@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("kart_core.plan")
 
 # A storage's clock, and file systems that keep whole seconds, may make a result look older than it is.
+_STORED: Final = "its result is stored"
 _CLOCK_SLACK: Final = 2.0
 
 # The classes of whose other code was told: once for each code.
@@ -102,11 +103,27 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
     met = set(level)
     told = dict(forced)
     while level:
-        reasons = {node: why for node in level if (why := (told.get(node) if told else None) or _own_rerun(node))}
+        reasons = {
+            node: why
+            for node in level
+            # Of most nothing is to be asked: they require nothing and are not set to rerun.
+            if (
+                told
+                or node.rerun
+                or node.resolved.rerun
+                or node.task._kart_children
+                or node.task._kart_overrides_requires
+            )
+            and (why := told.get(node) or _own_rerun(node))
+        }
         asked = [node for node in level if not node.task._kart_wraps and node not in reasons]
         seen = look([node.task for node in asked], [node.resolved for node in asked])
         for node, (lacking, record) in zip(asked, seen, strict=True):
-            _set(node, lacking, record)
+            if lacking is None:
+                node.record, node.replaces = record, record is not None
+                node.action, node.reason = "reuse", _STORED
+            else:
+                _set(node, lacking, record)
         below: list[Node] = []
         for node in level:
             if node.task._kart_wraps:
@@ -168,7 +185,7 @@ def _set(node: Node, lacking: str | None, record: Stat | None) -> None:
     node.record = record
     node.replaces = record is not None
     if lacking is None:
-        node.action, node.reason = "reuse", "its result is stored"
+        node.action, node.reason = "reuse", _STORED
     elif not node.task._kart_recorded:
         node.action, node.reason = "missing", lacking
     else:
