@@ -23,7 +23,6 @@ from pipes import PIPE  # noqa: E402
 
 from clusters import Cluster  # noqa: E402
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So it is for what a shell runs in the background, and for all that is started from there. Tests press Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
