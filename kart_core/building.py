@@ -226,7 +226,7 @@ class Session:
             if mode.executor.in_process:
                 crew: Crew = self._inline(mode, run, generators, told, stack, locking, plan)
             else:
-                crew = _elsewhere(mode, run, told, interruption, plan, locking is not None)
+                crew = _elsewhere(mode, run, told, interruption, locking is not None)
             stack.callback(crew.close)
             told.run_started()
             scheduler = Scheduler(plan, crew, told, outcome, mode.limits, plan_more)
@@ -311,7 +311,7 @@ def _lease_ahead(locking: Locking, plan: Plan) -> LeaseAhead | None:
     return LeaseAhead(locking)
 
 
-def _elsewhere(mode: Mode, run: str, told: _Told, interruption: Interruption, plan: Plan, locks: bool) -> Crew:
+def _elsewhere(mode: Mode, run: str, told: _Told, interruption: Interruption, locks: bool) -> Crew:
     """The crew of other processes: of this machine's, or of an engine that gives futures."""
     session = mode.executor.open(mode.workers)
     if hasattr(session, "start"):
@@ -320,11 +320,9 @@ def _elsewhere(mode: Mode, run: str, told: _Told, interruption: Interruption, pl
     from kart_core.execution.futures import FuturesCrew
     from kart_core.execution.outfit import outfit
 
-    shapes = {shape_of(type(node.task)) for node in plan.nodes}
-
     def make_outfit() -> bytes:
         locking = max(mode.workers, 2) if locks else None
-        return outfit(run, levels(), bool(told.listeners), locking, shapes).packed()
+        return outfit(run, levels(), bool(told.listeners), locking).packed()
 
     def progressed(node: Node, done: int, total: int | None) -> None:
         told.progressed(node.task, done, total)

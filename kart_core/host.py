@@ -200,6 +200,10 @@ class Host:
             found.update((section, key) for section in spoken for key in keys)
         return found
 
+    def sections(self) -> set[str]:
+        """The sections of the configuration that speak of plugins which this process has."""
+        return {"plugins"} | {f"plugins.{plugin.name}" for plugin in self._catalogue.enabled()}
+
     def used(self) -> Mapping[str, str]:
         """The plugins whose records were used so far: distribution, or ``local:module.Class``, to version."""
         return self._used

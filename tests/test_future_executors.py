@@ -482,13 +482,30 @@ def test_memory_cannot_be_shared_with_an_engine(pipe: Any) -> None:
 
 def test_a_secret_is_found_by_the_worker_and_does_not_travel(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from kart_core import config
-    from kart_core.declaration import shape_of
     from kart_core.execution.outfit import outfit
 
     monkeypatch.setenv("KART_SECRETIVE__WORD", "swordfish")
     config.refresh()
-    assert b"swordfish" not in outfit("r", {}, False, None, [shape_of(pipe.Secretive)]).packed()
+    assert b"swordfish" not in outfit("r", {}, False, None).packed()
     assert build(pipe.Secretive()) == 9
+
+
+def test_nothing_is_told_of_classes_that_are_not_imported(
+    pipe: Any, project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kart_core import config
+    from kart_core.execution.outfit import opened, outfit
+
+    project.write("kart.toml", '[Elsewhere]\nword = "swordfish"\n[Leaf]\ni = 7\n[Secretive]\nword = "halibut"\n')
+    monkeypatch.setenv("KART_ELSEWHERE__OTHER", "sturgeon")
+    config.load_default()
+    packed = outfit("r", {}, False, None).packed()
+    assert not any(word in packed for word in (b"swordfish", b"sturgeon", b"halibut"))
+    Path("kart.toml").unlink()  # as for a worker on another machine
+    _, there, _ = opened(packed, "there")
+    assert there.find(["Leaf"], "i").value == 7  # type: ignore[union-attr]
+    with pytest.raises(kart.ConfigError, match=r"\[Elsewhere\] word.*CLASSES_THAT_ARE_IMPORTED_WHERE_THE_RUN"):
+        there.find(["Elsewhere"], "word")
 
 
 INLINE = """\

@@ -17,13 +17,15 @@ import attrs
 
 from kart_core import config, host
 from kart_core._version import __version__
-from kart_core.config.files import File, mark_of, read_file
-from kart_core.config.layers import Config, variables_of
+from kart_core.config.files import Entry, File, mark_of, read_file
+from kart_core.config.layers import SECTIONS, Config, variables_of
+from kart_core.declaration import shape_of
 from kart_core.errors import KartError, PluginError
 from kart_core.host import Host
+from kart_core.task import TaskOnKart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from kart_core.declaration import Shape
 
@@ -32,6 +34,7 @@ HOLD: float = 300.0
 
 _VERSION_ENDS: Final = b"\n"
 _PREFIX: Final = "KART_"
+_UNTOLD: Final = "${WORKERS_ARE_TOLD_OF_CLASSES_THAT_ARE_IMPORTED_WHERE_THE_RUN_IS_STARTED}"  # says so where it is used
 _INSTALLED: Final = tuple(
     os.path.join(os.path.realpath(path), "") for name, path in sysconfig.get_paths().items() if "lib" in name
 )
@@ -91,28 +94,33 @@ class Outfit:
             os.chdir(self.directory)
 
 
-def outfit(run: str, levels: Mapping[str, int], watched: bool, locking: int | None, shapes: Iterable[Shape]) -> Outfit:
+def outfit(run: str, levels: Mapping[str, int], watched: bool, locking: int | None) -> Outfit:
     """The outfit of a run, from the configuration and the plugins that are in use.
+
+    Of a class that is not imported here nobody knows which of its parameters are secrets, so nothing is told of it.
 
     Args:
         run: the id of the run.
         levels: of loggers.
         watched: whether somebody wants to know how far tasks have come.
         locking: how many processes work, where tasks run under leases.
-        shapes: of the classes whose tasks run.
 
     Raises:
         PluginError: a plugin of the project cannot be imported by another process.
     """
     conf, present = config.current(), host.current()
+    shapes = [shape_of(cls) for cls in _loaded(TaskOnKart)]
     secrets = frozenset(_secrets(shapes)) | present.secret_settings()
-    hidden = frozenset(variable for section, key in secrets for variable in variables_of(section, key))
+    spoken = {section for shape in shapes for section in shape.sections} | {*SECTIONS, *present.sections()}
+    ours = {name: value for name, value in conf.environment.items() if name.startswith(_PREFIX)}
+    hidden = {variable for section, key in secrets for variable in variables_of(section, key)}
+    hidden |= {name for name in ours if "__" in name and not _speaks(name, spoken)}
     return Outfit(
         run,
-        [attrs.evolve(file, table=_without(file.table, secrets)) for file in conf.files],
-        {name: value for name, value in conf.environment.items() if name.startswith(_PREFIX) and name not in hidden},
-        hidden,
-        {origin: _without(table, secrets) for origin, table in conf.options.items()},
+        [attrs.evolve(file, table=_told(file.table, secrets, spoken)) for file in conf.files],
+        {name: value for name, value in ours.items() if name not in hidden},
+        frozenset(hidden),
+        {origin: _told(table, secrets, spoken) for origin, table in conf.options.items()},
         present.importable(),
         present.disabled,
         dict(present.used()),
@@ -172,8 +180,25 @@ def _secrets(shapes: Iterable[Shape]) -> Iterable[tuple[str, str]]:
                 yield from ((section, info.name) for section in shape.sections)
 
 
-def _without(table: Mapping[str, Mapping[str, Any]], secrets: Secrets) -> Any:
+def _loaded(cls: type[Any]) -> Iterator[type[Any]]:
+    """A task class and all that were made of it."""
+    pending = [cls]
+    while pending:
+        found = pending.pop()
+        yield found
+        pending.extend(found.__subclasses__())
+
+
+def _speaks(variable: str, sections: Iterable[str]) -> bool:
+    return any(variable.startswith(next(iter(variables_of(section, "")))) for section in sections)
+
+
+def _told(table: Mapping[str, Mapping[str, Entry]], secrets: Secrets, spoken: Container[str]) -> Any:
     return {
-        section: {key: entry for key, entry in entries.items() if (section, key) not in secrets}
+        section: {
+            key: entry if section in spoken else Entry(_UNTOLD, text=True, source=entry.source, interpolated=True)
+            for key, entry in entries.items()
+            if (section, key) not in secrets
+        }
         for section, entries in table.items()
     }
