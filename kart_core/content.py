@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import xxhash
@@ -24,6 +25,9 @@ MEMORY: Final = 1 << 20
 """Content up to this many bytes is kept in memory."""
 
 _CHUNK: Final = 1 << 20
+
+_LARGE: Final = 1 << 24
+"""From this many bytes at once on, room for all of them is asked for first."""
 
 
 def digest_of(data: bytes) -> str:
@@ -75,6 +79,21 @@ def _new_file(directory: str) -> tuple[int, str]:
     sweep(folder, wholly=True)
     path = f"{folder}{new_name()}"
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666), path
+
+
+def _reserve(handle: int, start: int, length: int) -> None:
+    """Asks the file system for room for what is about to be written, as numpy's `tofile` does: writing is faster then.
+
+    Only Linux's own call will do: `os.posix_fallocate` writes a byte into each block where a file system lacks that.
+    Where it is refused nothing is lost, and what is wrong is told by the writing itself.
+    """
+    if sys.platform == "linux" and sys.maxsize > 1 << 32:
+        import ctypes
+
+        keep_size = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
+        fallocate = getattr(ctypes.CDLL(None), "fallocate", None)
+        if fallocate is not None:
+            fallocate(ctypes.c_int(handle), ctypes.c_int(keep_size), ctypes.c_int64(start), ctypes.c_int64(length))
 
 
 class _Spool:
@@ -144,6 +163,8 @@ class _Spool:
     def _write_through(self, view: memoryview) -> None:
         # Piece by piece, so that what is hashed is still in the processor's cache when it is written.
         file = cast("io.FileIO", self._file)
+        if len(view) >= _LARGE:
+            _reserve(file.fileno(), file.tell(), len(view))
         for start in range(0, len(view), _CHUNK):
             piece = view[start : start + _CHUNK]
             self._hash.update(piece)

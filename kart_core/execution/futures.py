@@ -175,8 +175,12 @@ class FuturesCrew:
         """Gives the engine what it has room for."""
         if self._interruption.count:
             return
-        while self._answered:
-            self._go_on(*self._answered.pop(0))
+        answered, self._answered = self._answered, []
+        for number, failure in answered:
+            if self._held[number][1] in self._pieces:  # where it is held is known for certain when its piece has ended
+                self._answered.append((number, failure))
+            else:
+                self._go_on(number, failure)
         while len(self._pieces) < self._room and self._give(scheduler):
             pass
 
