@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,9 +34,40 @@ class TestLocalStore(StoreContract):
         return file.read_bytes() if file.is_file() else None
 
 
+class TestLocalStoreWithoutNamelessFiles(TestLocalStore):
+    @pytest.fixture(autouse=True)
+    def _named(self, named_files: None) -> None:
+        """The whole contract holds there too."""
+
+
+class TestLocalStoreWithoutProc(TestLocalStore):
+    @pytest.fixture(autouse=True)
+    def _no_proc(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        link: Callable[..., None] = os.link
+
+        def without_proc(source: str, target: str, **more: Any) -> None:
+            link(source.replace("/proc/", "/not mounted/"), target, **more)
+
+        monkeypatch.setattr(os, "link", without_proc)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
     return LocalStore(str(tmp_path))
+
+
+@pytest.fixture
+def named_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that has no files without names, such as NFS."""
+    open_: Callable[..., int] = os.open
+    nameless: int = getattr(os, "O_TMPFILE", 0)
+
+    def named_only(path: str, flags: int, *more: Any) -> int:
+        if nameless and flags & nameless == nameless:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return open_(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", named_only)
 
 
 def test_looking_makes_no_folder(tmp_path: Path) -> None:
@@ -83,6 +117,18 @@ LocalStore({str(tmp_path)!r}).put("a", b"new" * 1000)
     assert [path for path, _ in store.list("")] == ["a"]
 
 
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without names are Linux's")
+def test_a_kill_while_a_new_file_is_written_leaves_none(tmp_path: Path) -> None:
+    script = f"""
+import os
+from kart_core.builtin.local_store import LocalStore
+os.link = lambda *_, **__: os._exit(9)
+LocalStore({str(tmp_path)!r}).put("a", b"new" * 1000)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_longest_name_of_the_file_system_can_be_put(store: LocalStore) -> None:
     for name in ("n" * 255, "ü" * 127):
         store.put(name, b"long")
@@ -106,6 +152,7 @@ def test_a_file_of_any_size_is_read_whole(store: LocalStore, size: int) -> None:
     assert store.read("a") == content
 
 
+@pytest.mark.usefixtures("named_files")
 def test_a_file_of_any_name_is_written_under_a_short_one(store: LocalStore, tmp_path: Path) -> None:
     names: list[str] = []
     replace = os.replace

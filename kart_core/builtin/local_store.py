@@ -1,16 +1,17 @@
 """Results on this machine's file system, by the operating system's own calls.
 
-What is written stands first in a temporary file of the same folder, ``.kart-….tmp``, and
-is then renamed: a reader, or a kill, never meets half a file. What a kill leaves is removed by a later
-process of the same machine that writes there (`kart_core.temporary`). Permissions follow the umask, so
-that others who share the disk can read what they could read before.
+A file gets its name when it is whole: a reader, or a kill, never meets half a file. Where the system has files
+without a name (``O_TMPFILE`` of Linux), what is written is one until then, and a kill leaves nothing; elsewhere, and
+where a file is replaced, it stands first in a temporary file of the same folder, ``.kart-….tmp``, and is then renamed.
+What a kill leaves is removed by a later process of the same machine that writes there (`kart_core.temporary`).
+Permissions follow the umask, so that others who share the disk can read what they could read before.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from errno import EXDEV
+from errno import EINVAL, EISDIR, EOPNOTSUPP, EXDEV
 from typing import TYPE_CHECKING, BinaryIO
 
 from kart_core.plugin import Stat, Storage, Store
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RECORDS", "LocalStore", "refuse_way_out"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_CREATE_NAMELESS = os.O_WRONLY | getattr(os, "O_TMPFILE", 0)
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _FILE_TYPE, _FOLDER = 0o170000, 0o040000
 _SMALL = 1 << 14
@@ -31,7 +33,7 @@ _SMALL = 1 << 14
 class LocalStore(Store):
     """A store in a folder of this machine.
 
-    Every write is a rename; `create` is a hard link, so that it has one winner, whole, on network
+    Every write is a hard link or a rename; `create` is a hard link, so that it has one winner, whole, on network
     file systems too.
 
     Args:
@@ -50,6 +52,7 @@ class LocalStore(Store):
             raise ValueError(f"the root of a local store must be an absolute path, not {root!r}")
         self.root = os.path.normpath(root)
         self._base = self.root.rstrip(os.sep) + os.sep
+        self._has_nameless = hasattr(os, "O_TMPFILE")
 
     def __repr__(self) -> str:
         return f"LocalStore({self.root!r})"
@@ -118,15 +121,11 @@ class LocalStore(Store):
     def put(self, path: str, data: bytes) -> None:
         if ".." in path or path[:1] in ("", "/"):
             refuse_way_out(path)
-        # Each result and each record goes this way, so that it is `_write_temporary` written out.
-        temporary, descriptor = self._open_temporary(path)
+        # Each result and each record goes this way. To rename would take the folder twice, for which others wait.
+        if self._has_nameless and self._put_nameless(path, data):
+            return
+        temporary = self._write_temporary(path, data)
         try:
-            try:
-                written = os.write(descriptor, data)
-                if written < len(data):
-                    _write_rest(descriptor, data, written)
-            finally:
-                os.close(descriptor)
             os.replace(temporary, self._base + path)
         except BaseException:
             with suppress(FileNotFoundError):  # an interrupt may come when it has its name already
@@ -204,6 +203,48 @@ class LocalStore(Store):
         if ".." in path or path[:1] in ("", "/"):
             refuse_way_out(path)
         return self._base + path
+
+    def _put_nameless(self, path: str, data: bytes) -> bool:
+        """Writes a file that has no name until it is whole; whether that can be done here."""
+        target = self._base + path
+        folder = target[: target.rfind("/") + 1]
+        sweep(folder)
+        try:
+            try:
+                descriptor = os.open(folder, _CREATE_NAMELESS, 0o666)
+            except FileNotFoundError:
+                os.makedirs(folder, exist_ok=True)
+                descriptor = os.open(folder, _CREATE_NAMELESS, 0o666)
+        except OSError as error:
+            if error.errno not in (EOPNOTSUPP, EISDIR, EINVAL):
+                raise
+            self._has_nameless = False  # this file system has no such files, or this system has not
+            return False
+        try:
+            written = os.write(descriptor, data)
+            if written < len(data):
+                _write_rest(descriptor, data, written)
+            source = f"/proc/self/fd/{descriptor}"
+            try:
+                os.link(source, target, src_dir_fd=descriptor, follow_symlinks=True)
+            except FileExistsError:
+                self._replace(source, descriptor, target, f"{folder}{new_name()}")
+            except OSError:  # there is no /proc, or there are no links; if it is something else, the other way says so
+                self._has_nameless = False
+                return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _replace(self, source: str, descriptor: int, target: str, temporary: str) -> None:
+        """Puts a file without a name in the place of another."""
+        try:
+            os.link(source, temporary, src_dir_fd=descriptor, follow_symlinks=True)
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(FileNotFoundError):  # an interrupt may come when it has its name already
+                os.unlink(temporary)
+            raise
 
     def _write_temporary(self, path: str, data: bytes) -> str:
         """A new file with the content, next to `path`; its name is given back."""

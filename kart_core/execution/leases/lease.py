@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kart_core.errors import StorageError
 from kart_core.execution.leases.facts import LostLease, Seen, Taken, content, holder_of
+from kart_core.execution.leases.ready import ready, remove
 from kart_core.execution.leases.slots import slot_of
 from kart_core.workspace import guarded
 
@@ -69,26 +70,39 @@ def take(workspace: Workspace, unique_id: str, task: str, terms: Terms, expired:
 def _taken(workspace: Workspace, unique_id: str, task: str, terms: Terms, expired: Seen | None) -> Lease | Taken:
     workspace.ensure_format(again=False)
     slot = slot_of(workspace.store, unique_id)
-    token, since = f"{_process}-{next(_number)}", time.time()
-    data = content(token, task, since, terms, 0)
+    began = _clock()
+    write = partial(_stamp, task, terms)
     with guarded(workspace, f".kart/leases/{unique_id}"):
+        folder = slot.folder if expired is None else None
+        file = None if folder is None else ready(folder, task, (terms.renew_every, terms.expiry), began, write)
+        if file is None or not file.may_be(unique_id):
+            file = None
+            token, since, data = write()
+        else:
+            token, since, data = file.token, file.since, file.data
         for _ in range(_TRIES):
-            began = _clock()
-            claim = slot.claim(data) if expired is None else slot.succeed(expired, data)
+            claim = slot.claim(data, file) if expired is None else slot.succeed(expired, data)
             if claim is not None:
                 if expired is not None:
                     _say_taken_over(task, unique_id, expired)
                 lease = Lease(workspace, slot, claim, token, unique_id, task, terms, since, began)
                 heart.add(lease)
                 return lease
-            expired = None
+            expired = file = None
             seen = slot.look()
             if seen:
                 return Taken(seen)
+            began = _clock()
     raise StorageError(
         f"{workspace.where(f'.kart/leases/{unique_id}')} can neither be created nor read; check that you may write "
         "there, or set should_lock_run = false"
     )
+
+
+def _stamp(task: str, terms: Terms) -> tuple[str, float, bytes]:
+    """The token of a new lease, when it was taken, and what is written into it."""
+    token, since = f"{_process}-{next(_number)}", time.time()
+    return token, since, content(token, task, since, terms, 0)
 
 
 def _say_taken_over(task: str, unique_id: str, expired: Seen) -> None:
@@ -306,6 +320,7 @@ class Heart:
             with self._lock:
                 if idle and not self._held:
                     self._thread, self._period = None, float("inf")
+                    remove()
                     return
                 idle = not self._held
 

@@ -39,6 +39,7 @@ from kart_core.execution.leases.facts import Entry, Seen, over, token_of
 from kart_core.plugin import ConditionalStore
 
 if TYPE_CHECKING:
+    from kart_core.execution.leases.ready import Ready
     from kart_core.plugin import Store
 
 FOLDER: Final = ".kart/leases"
@@ -59,8 +60,18 @@ class Slot(Protocol):
     blind: bool
     """Whether a renewal that comes too late could overwrite the lease of another."""
 
-    def claim(self, data: bytes) -> Claim | None:
-        """Takes the slot if nobody has it."""
+    @property
+    def folder(self) -> str | None:
+        """The folder of this machine in which a `Ready` file can be linked as the lease, with a slash at its end."""
+        ...
+
+    def claim(self, data: bytes, file: Ready | None = None) -> Claim | None:
+        """Takes the slot if nobody has it.
+
+        Args:
+            data: what is written.
+            file: holds that already, and may be linked here.
+        """
         ...
 
     def look(self, before: Seen = ()) -> Seen:
@@ -113,7 +124,9 @@ class ConditionalSlot(Slot):
         self._store = store
         self._path = path
 
-    def claim(self, data: bytes) -> Claim | None:
+    folder = None
+
+    def claim(self, data: bytes, file: Ready | None = None) -> Claim | None:  # noqa: ARG002 - there is no folder
         return self._written(data, None)
 
     def look(self, before: Seen = ()) -> Seen:
@@ -159,10 +172,16 @@ class NumberedSlot(Slot):
     def __init__(self, store: Store, path: str) -> None:
         self._store = store
         self._first = path
-        self.blind = store.local_path(path) is None
+        self._local = store.local_path(path)
+        self.blind = self._local is None
 
-    def claim(self, data: bytes) -> Claim | None:
-        if not self._store.create(self._first, data):
+    @property
+    def folder(self) -> str | None:
+        return None if self._local is None else self._local[: self._local.rindex("/") + 1]
+
+    def claim(self, data: bytes, file: Ready | None = None) -> Claim | None:
+        linked = None if file is None or self._local is None else file.link(self._local)
+        if not (self._store.create(self._first, data) if linked is None else linked):
             return None
         if self._store.stat(self._path(2)) is not None:
             self._remove(1, data)
