@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def files(workspace: Workspace) -> list[str]:
     folder = Path(workspace.url, ".kart", "leases")
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".tmp")
 
 
 _mine: list[Lease] = []
@@ -154,6 +155,10 @@ class Other:
         assert self._process.stdin is not None
         self._process.stdin.close()
 
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return self._process.wait(60)
+
     def signal(self, which: int) -> None:
         self._process.send_signal(which)
 
@@ -185,6 +190,68 @@ def test_leases_of_two_tasks_know_nothing_of_one_another(workspace: Workspace) -
     first.release()
     second.check()
     second.release()
+
+
+def test_leases_that_one_process_takes_in_a_moment_are_lost_each_for_itself(workspace: Workspace) -> None:
+    """On a local disk they share a file."""
+    first, second = taken(workspace), taken(workspace, unique_id=ID[::-1])
+    if workspace.storage.shared == "machine" and hasattr(os, "link"):
+        assert len({os.stat(Path(workspace.url, ".kart", "leases", name)).st_ino for name in (ID, ID[::-1])}) == 1
+    assert leases.release(workspace, ID)
+    second.check()
+    later()
+    with pytest.raises(LostLease):
+        first.check()
+    second.check()
+    other = taken(workspace)
+    later()
+    with pytest.raises(LostLease):
+        first.check()
+    first.release()
+    other.check()
+
+
+def test_a_lease_that_is_taken_twice_in_a_moment_has_two_contents(workspace: Workspace) -> None:
+    contents: set[bytes] = set()
+    for _ in range(10):
+        lease = taken(workspace)
+        contents.add(slot_of(workspace.store, ID).look()[0].data)
+        lease.release()
+    assert len(contents) == 10
+
+
+def test_leases_are_taken_where_there_are_no_hard_links(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    lease = taken(workspace)
+    assert isinstance(take(workspace, ID, "pipeline.Train", SHORT), Taken)
+    lease.release()
+    assert files(workspace) == []
+
+
+def test_leases_are_taken_again_after_somebody_has_deleted_their_folder(workspace: Workspace) -> None:
+    taken(workspace).release()
+    shutil.rmtree(Path(workspace.url, ".kart"))
+    lease = taken(workspace, unique_id=ID[::-1])
+    assert files(workspace) == [ID[::-1]]
+    lease.release()
+
+
+def test_a_process_that_ends_leaves_no_file_beside_its_leases(
+    workspace: Workspace, process: Callable[..., Other]
+) -> None:
+    folder = Path(workspace.url, ".kart", "leases")
+    ends, is_killed = process(HOLDER, workspace.url, ID), process(HOLDER, workspace.url, ID[::-1])
+    assert (ends.hear(), is_killed.hear()) == ("taken", "taken")
+    ends.close()
+    assert ends.wait() == 0
+    is_killed.end()
+    later_one = process(HOLDER, workspace.url, "c" * 32)
+    assert later_one.hear() == "taken"
+    (left,) = [path.name for path in folder.iterdir() if path.suffix == ".tmp"]
+    assert f"-{later_one.pid}-" in left
 
 
 def test_who_holds_a_lease_is_said_for_people(workspace: Workspace) -> None:
@@ -424,7 +491,8 @@ def test_what_a_kill_in_the_middle_of_a_takeover_left_is_taken_over_in_its_turn(
     """A second file and no first, or a second that nobody made good: no more than a lease that expires."""
     for unique_id, left in (("a", ["a.2"]), ("b", ["b", "b.2"]), ("c", ["c", "c.2", "c.3"])):
         for name in left:
-            workspace.store.put(f".kart/leases/{name}", name.encode())
+            folder = ".kart/leases/successors" if "." in name else ".kart/leases"
+            workspace.store.put(f"{folder}/{name}", name.encode())
         found = take(workspace, unique_id, "pipeline.Train", SHORT)
         assert isinstance(found, Taken)
         assert [entry.data.decode() for entry in found.seen] == left
@@ -436,7 +504,7 @@ def test_what_a_kill_in_the_middle_of_a_takeover_left_is_taken_over_in_its_turn(
 
 def test_an_owner_that_lives_on_below_a_takeover_that_was_killed_stays_the_owner(workspace: Workspace) -> None:
     lease = taken(workspace, Terms(renew_every=0.02, expiry=60))
-    workspace.store.put(f".kart/leases/{ID}.2", b"killed before it looked again")
+    workspace.store.put(f".kart/leases/successors/{ID}.2", b"killed before it looked again")
     seen = slot_of(workspace.store, ID).look()
     while slot_of(workspace.store, ID).look() == seen:
         time.sleep(0.01)
@@ -582,7 +650,7 @@ class Orders:
 
     @staticmethod
     def slot(store: LocalStore) -> NumberedSlot:
-        return NumberedSlot(store, f".kart/leases/{ID}")
+        return NumberedSlot(store, ID)
 
     @staticmethod
     def content(token: str) -> bytes:

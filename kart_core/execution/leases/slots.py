@@ -7,8 +7,9 @@ the slot is one object, and each step is one request that storage decides: it is
 renewed, taken over and removed only if it is the very one that was seen. So the owner is whoever wrote what
 stands there. A late renewal or removal fails, and whoever made it learns that its lease is lost.
 
-**Where there is only exclusive creation** (a local disk) a slot is a row of files, ``<id>``, ``<id>.2``,
-``<id>.3``. Each number belongs to who created it.
+**Where there is only exclusive creation** (a local disk) a slot is a row of files, ``<id>``, ``successors/<id>.2``,
+``successors/<id>.3``. Each number belongs to who created it. Successors have a folder of their own, which as a rule is
+not there: to look for one does not wait for those who are about to write leases.
 
 1. Who finds nothing creates ``<id>``; of many, one does.
 2. Who has seen the whole row unchanged for the expiry creates the next number; of many, one does. It then
@@ -20,7 +21,7 @@ stands there. A late renewal or removal fails, and whoever made it learns that i
 4. A renewal sets the file's time of modification. It writes nothing and creates nothing, so it can neither
    bring a lost lease back nor overwrite another's.
 5. Who ends removes its own file first, then the lower ones, ``<id>`` last. While anybody owns the slot, some
-   file of it is there: in the row ``<id>`` cannot be created, and who created it while ``<id>.2`` was there
+   file of it is there: in the row ``<id>`` cannot be created, and who created it while number 2 was there
    steps back.
 
 A file is removed only if it was read just before and holds what it should. These two steps are not one, and
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from kart_core.plugin import Store
 
 FOLDER: Final = ".kart/leases"
+_SUCCESSORS: Final = f"{FOLDER}/successors"
 
 
 class Claim(NamedTuple):
@@ -60,10 +62,8 @@ class Slot(Protocol):
     blind: bool
     """Whether a renewal that comes too late could overwrite the lease of another."""
 
-    @property
-    def folder(self) -> str | None:
-        """The folder of this machine in which a `Ready` file can be linked as the lease, with a slash at its end."""
-        ...
+    folder: str | None
+    """The folder of this machine in which a `Ready` file can be linked as the lease, with a slash at its end."""
 
     def claim(self, data: bytes, file: Ready | None = None) -> Claim | None:
         """Takes the slot if nobody has it.
@@ -106,8 +106,9 @@ class Slot(Protocol):
 
 def slot_of(store: Store, unique_id: str) -> Slot:
     """The slot of a task."""
-    path = f"{FOLDER}/{unique_id}"
-    return ConditionalSlot(cast("Any", store), path) if _has_conditions(type(store)) else NumberedSlot(store, path)
+    if _has_conditions(type(store)):
+        return ConditionalSlot(cast("Any", store), f"{FOLDER}/{unique_id}")
+    return NumberedSlot(store, unique_id)
 
 
 @lru_cache
@@ -119,12 +120,11 @@ class ConditionalSlot(Slot):
     """A slot that is one file, written and removed on condition."""
 
     blind = False
+    folder = None
 
     def __init__(self, store: ConditionalStore, path: str) -> None:
         self._store = store
         self._path = path
-
-    folder = None
 
     def claim(self, data: bytes, file: Ready | None = None) -> Claim | None:  # noqa: ARG002 - there is no folder
         return self._written(data, None)
@@ -169,15 +169,13 @@ class ConditionalSlot(Slot):
 class NumberedSlot(Slot):
     """A slot that is a row of files, each created exclusively."""
 
-    def __init__(self, store: Store, path: str) -> None:
+    def __init__(self, store: Store, unique_id: str) -> None:
         self._store = store
-        self._first = path
+        self._unique_id = unique_id
+        self._first = path = f"{FOLDER}/{unique_id}"
         self._local = store.local_path(path)
         self.blind = self._local is None
-
-    @property
-    def folder(self) -> str | None:
-        return None if self._local is None else self._local[: self._local.rindex("/") + 1]
+        self.folder = None if self._local is None else self._local[: -len(unique_id)]
 
     def claim(self, data: bytes, file: Ready | None = None) -> Claim | None:
         linked = None if file is None or self._local is None else file.link(self._local)
@@ -237,7 +235,7 @@ class NumberedSlot(Slot):
             gone = self._remove(number, over(data))
 
     def _path(self, number: int) -> str:
-        return self._first if number == 1 else f"{self._first}.{number}"
+        return self._first if number == 1 else f"{_SUCCESSORS}/{self._unique_id}.{number}"
 
     def _entry(self, number: int) -> Entry | None:
         path = self._path(number)
@@ -265,7 +263,7 @@ def number_of(path: str) -> tuple[str, int]:
     """The unique id and the number in the path of a lease's file.
 
     Example:
-        >>> number_of(".kart/leases/ab"), number_of(".kart/leases/ab.12")
+        >>> number_of(".kart/leases/ab"), number_of(".kart/leases/successors/ab.12")
         (('ab', 1), ('ab', 12))
     """
     unique_id, _, number = path.rpartition("/")[2].partition(".")
