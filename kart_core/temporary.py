@@ -16,9 +16,12 @@ import os
 import re
 import time
 from itertools import count, islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kart_core.digest import blake2b
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _UNTOUCHED: Final = 24 * 3600.0
 """Seconds after which a file of a process that cannot be asked for is taken for left behind."""
@@ -79,6 +82,23 @@ def sweep(folder: str, *, wholly: bool = False) -> None:
         if _is_left(path, name):
             with contextlib.suppress(FileNotFoundError, PermissionError):  # another was faster, or it is another's
                 os.unlink(path)
+
+
+def clear(folder: str, processes: Collection[int]) -> None:
+    """Removes what processes of this machine left in a folder that are known to have ended.
+
+    Args:
+        folder: the folder.
+        processes: their numbers.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            parts = _NAME.match(name)
+            if parts is None or int(parts["pid"]) not in processes:
+                continue
+            if parts["host"] == _host() and parts["place"] == _place():
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
 
 
 def _is_left(path: str, name: str) -> bool:

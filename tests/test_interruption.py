@@ -229,17 +229,21 @@ class T(kart.TaskOnKart[int]):
 
 if __name__ == "__main__":
     name, real, calls = sys.argv[1], getattr(os, sys.argv[1]), 0
-    def interrupted(*arguments):
+    tasks = [T(n=i) for i in range(20)]
+    if name == "replace":
+        kart.build(*tasks)
+    def interrupted(*arguments, **more):
         global calls
-        real(*arguments)
+        real(*arguments, **more)
         calls += 1
         if calls == 5:
             signal.raise_signal(signal.SIGINT)
     setattr(os, name, interrupted)
     try:
-        kart.build(*(T(n=i) for i in range(20)), should_lock_run=name == "link")
+        kart.build(*tasks, should_lock_run=name == "link", rerun=name == "replace")
     except KeyboardInterrupt:
-        print("interrupted", os.listdir("resources/.kart/leases") if name == "link" else [])
+        leases = [one for _, _, files in os.walk("resources/.kart/leases") for one in files]
+        print("interrupted", [one for one in leases if not one.endswith(".tmp")])
 """
 
 

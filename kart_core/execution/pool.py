@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kart_core.execution.scheduler import Scheduler
     from kart_core.graph import Node
     from kart_core.plugin import RemoteWorker, WorkerPool
+    from kart_core.workspace import Workspace
 
 _log = logging.getLogger("kart_core.build")
 
@@ -133,6 +134,8 @@ class ProcessCrew:
         self._interruption = interruption
         self._locks = locks
         self._links: list[_Link] = []
+        self._ended: set[int] = set()
+        self._shared: set[Workspace] = set()
         self._times: dict[type[Any], float] = {}
         self._begun: set[int] = set()
         self._failed_starts = 0
@@ -228,6 +231,7 @@ class ProcessCrew:
                 link.heard = time.monotonic()
             given += 1
             link.taken[number] = node
+            self._shared.add(node.resolved.workspace)
             link.expected += BUDGET if seconds is None else seconds
             link.alone = alone
             if alone:
@@ -392,6 +396,7 @@ class ProcessCrew:
     def _drop(self, link: _Link) -> str:
         self._selector.unregister(link.process.fileno())
         self._links.remove(link)
+        self._ended.add(link.process.pid)
         return link.process.ending()
 
     def _lose(self, link: _Link, scheduler: Scheduler) -> None:
@@ -517,11 +522,18 @@ class ProcessCrew:
             self._selector.unregister(link.process.fileno())
             if link.taken or not link.ready:
                 link.process.kill()
+                self._ended.add(link.process.pid)
             else:
                 link.send(b"E")
         self._links.clear()
         self._pool.shutdown()
         self._selector.close()
+        if self._locks and self._ended:
+            from kart_core.execution.leases import clear_after
+
+            for workspace in self._shared:
+                with suppress(OSError):  # whoever takes leases there next removes them
+                    clear_after(workspace.store, self._ended)
 
 
 def _advice(ending: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from kart_core.execution.leases.facts import Holder, LostLease, Seen, Taken, TakenElsewhere
 from kart_core.execution.leases.lease import Handed, Lease, adopt, take
 from kart_core.execution.leases.listing import Held, leases, release, release_expired
+from kart_core.execution.leases.ready import clear_after
 from kart_core.execution.leases.terms import Terms
 from kart_core.execution.leases.watch import Watch
 
@@ -26,6 +27,7 @@ __all__ = [
     "Terms",
     "Watch",
     "adopt",
+    "clear_after",
     "leases",
     "release",
     "release_expired",

@@ -7,12 +7,15 @@ import os
 import platform
 import time
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
 
 from kart_core.errors import KartError
 from kart_core.execution.leases.terms import Terms
+
+FOLDER: Final = ".kart/leases"
+"""Where the leases of a workspace are."""
 
 
 @attrs.frozen

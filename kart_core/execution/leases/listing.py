@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kart_core.errors import StorageError
-from kart_core.execution.leases.facts import Holder, Taken, content, holder_of, this_host
-from kart_core.execution.leases.slots import FOLDER, number_of, slot_of
+from kart_core.execution.leases.facts import FOLDER, Holder, Taken, content, holder_of, this_host
+from kart_core.execution.leases.slots import number_of, slot_of
 from kart_core.execution.leases.terms import Terms
 from kart_core.execution.leases.watch import Watch
 from kart_core.workspace import guarded

@@ -17,12 +17,15 @@ from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from kart_core.temporary import new_name, sweep
+from kart_core.execution.leases.facts import FOLDER
+from kart_core.temporary import clear, new_name, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-__all__ = ["Ready", "forget", "ready", "remove"]
+    from kart_core.plugin import Store
+
+__all__ = ["Ready", "clear_after", "forget", "ready", "remove"]
 
 _LIFE: Final = 1.0
 """Seconds for which a file is linked."""
@@ -126,6 +129,18 @@ def remove() -> None:
         for file in list(_ready.values()):
             _remove(file)
         _ready.clear()
+
+
+def clear_after(store: Store, processes: Collection[int]) -> None:
+    """Removes the files of processes that were killed, and so could not do it themselves.
+
+    Args:
+        store: of a workspace in which they took leases.
+        processes: their numbers, on this machine.
+    """
+    folder = store.local_path(FOLDER)
+    if folder is not None:
+        clear(folder, processes)
 
 
 def forget() -> None:

@@ -36,14 +36,13 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
-from kart_core.execution.leases.facts import Entry, Seen, over, token_of
+from kart_core.execution.leases.facts import FOLDER, Entry, Seen, over, token_of
 from kart_core.plugin import ConditionalStore
 
 if TYPE_CHECKING:
     from kart_core.execution.leases.ready import Ready
     from kart_core.plugin import Store
 
-FOLDER: Final = ".kart/leases"
 _SUCCESSORS: Final = f"{FOLDER}/successors"
 
 
