@@ -323,14 +323,10 @@ workspace = sys.argv[1]
 tasks = [kind(n=n) for kind in (A, B) for n in range(5000)]
 if __name__ == "__main__":
     if workspace.startswith("gs://"):
-        import time
-
         kart.plan(tasks[0], workspace_directory=workspace)
-        began = time.perf_counter()
         plan = kart.plan(Root(tasks=tasks), workspace_directory=workspace)
-        seconds = time.perf_counter() - began
         actions = [node.action for node in plan.nodes]
-        print(actions.count("reuse"), actions.count("run"), seconds)
+        print(actions.count("reuse"), actions.count("run"))
     else:
         kart.build(*tasks, workspace_directory=workspace, return_value=False)
 """
@@ -342,15 +338,12 @@ def test_planning_ten_thousand_stored_tasks_takes_few_listings(project: Any, gua
     assert outcome.code == 0, outcome.err
     paths = [path for path in (project.folder / "work").rglob("*") if path.is_file()]
     guard.rule = gcs_servers.listing({str(path.relative_to(project.folder)): path.stat().st_size for path in paths})
-    guard.delay = 0.03
     outcome = project.python("many.py", "gs://kart-many/work")
     assert outcome.code == 0, outcome.err
-    reused, ran, seconds = outcome.out.split()
-    assert (int(reused), int(ran)) == (10_000, 1)
+    assert outcome.out.split() == ["10000", "1"]
     kinds = guard.kinds()
     assert kinds["LIST"] <= 24
     assert sum(kinds.values()) - kinds["LIST"] <= 6
-    assert float(seconds) < 4  # 2 on an idle machine; the benchmark says how long
 
 
 # -- secrets, and what is imported
