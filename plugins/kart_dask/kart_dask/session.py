@@ -121,8 +121,8 @@ class DaskSession:
             return piece
         with self._lock:
             self._pieces[piece.key] = piece
-        resources = {name: amount for name, amount in demand.resources.items() if name in self._known.resources}
         try:
+            there = self._known.resources(demand.resources)
             piece.future = connection.client.submit(
                 travelling.by_value(travelling.run),
                 f"{fn.__module__}:{fn.__qualname__}",
@@ -132,7 +132,7 @@ class DaskSession:
                 key=piece.key,
                 pure=False,
                 priority=demand.priority,
-                resources=resources or None,
+                resources={name: demand.resources[name] for name in there} or None,
                 workers=[beside] if beside is not None else None,
             )
             piece.future.add_done_callback(partial(self._is_done, piece))

@@ -9,7 +9,7 @@ from kart_core.errors import PluginError
 from kart_dask import travelling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Workers", "check"]
 
@@ -25,14 +25,13 @@ class Workers:
     """
 
     def __init__(self, client: Any, lost: Callable[[str], None]) -> None:
+        self._client = client
         self._lost = lost
         self._addresses: set[str] = set()
-        self.resources: set[str] = set()
+        self._resources: set[str] = set()
+        self._has_news = True
         client.subscribe_topic("all", self._heard)
         self._addresses.update(client.nthreads())
-        told: Any = client.scheduler_info(n_workers=-1)
-        for worker in told["workers"].values():
-            self.resources.update(worker.get("resources") or ())
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -40,11 +39,24 @@ class Workers:
     def __contains__(self, address: object) -> bool:
         return address in self._addresses
 
+    def resources(self, names: Iterable[str]) -> set[str]:
+        """Those of the resources that workers have, or had.
+
+        The scheduler is asked only where one is not known and a worker has come since it was asked last.
+        """
+        if self._has_news and not self._resources.issuperset(names):
+            self._has_news = False
+            told: Any = self._client.scheduler_info(n_workers=-1)
+            for worker in told["workers"].values():
+                self._resources.update(worker.get("resources") or ())
+        return self._resources.intersection(names)
+
     def _heard(self, event: tuple[float, Any]) -> None:
         told = event[1]
         action = told.get("action")
         if action == "add-worker":
             self._addresses.add(told["worker"])
+            self._has_news = True
         elif action == "remove-worker":
             self._addresses.discard(told["worker"])
             self._lost(told["worker"])

@@ -187,6 +187,16 @@ class OnGpu(kart.TaskOnKart[str], resources={"GPU": 1}):
         return os.environ["TEST_WORKER"]
 
 
+class OnGpuLater(kart.TaskOnKart[str], resources={"GPU": 1}):
+    i: int
+
+    def requires(self):
+        return Waits()
+
+    def run(self) -> str:
+        return os.environ["TEST_WORKER"]
+
+
 class Where(kart.TaskOnKart[str]):
     i: int
 

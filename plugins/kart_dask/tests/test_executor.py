@@ -137,6 +137,22 @@ def test_resources_that_workers_have_say_where_a_task_runs(on_own: Any, project:
     assert set(kart.build(*(project.pipe.OnGpu(i=i) for i in range(4)))) == {"worker2"}
 
 
+def test_resources_of_workers_that_come_later_say_so_too(on_own: Any, project: Any) -> None:
+    on_own.worker(environment={"TEST_WORKER": "worker1"})
+
+    def join() -> None:
+        _until(lambda: list(Path().glob("begun-go-*")))
+        on_own.worker(environment={"TEST_WORKER": "worker2"}, options=("--resources", "GPU=1"))
+        Path("go").touch()
+
+    thread = threading.Thread(target=join)
+    thread.start()
+    report = execute(*(project.pipe.OnGpuLater(i=i) for i in range(4)))
+    thread.join()
+    assert not report.failures
+    assert set(kart.build(*(project.pipe.OnGpuLater(i=i) for i in range(4)))) == {"worker2"}
+
+
 def _until(is_so: Any) -> None:
     end = time.monotonic() + 60
     while not is_so():
