@@ -45,7 +45,7 @@ class Mute:
         return len(self._pools)
 
     def submit(self, fn: Callable[..., bytes], /, *args: bytes, demand: Demand) -> Future[bytes]:
-        place = self._load.index(min(self._load))
+        place = self._place(demand)
         if isinstance(demand.beside, Future):
             place, pool = self._where[demand.beside]
             if pool is not self._pools[place]:
@@ -67,6 +67,10 @@ class Mute:
         self._load[place] += 1
         future.add_done_callback(lambda _: self._ended(place))
         return future
+
+    def _place(self, demand: Demand) -> int:
+        del demand
+        return self._load.index(min(self._load))
 
     def _ended(self, place: int) -> None:
         self._load[place] -= 1
@@ -122,11 +126,29 @@ class Pools(Mute):
 
 
 class Futures(Plugin):
-    """The executor ``futures``; ``mute``, which carries no messages; ``forgetful``, which loses records."""
+    """The executor ``futures``; ``mute``, which carries no messages; ``forgetful``, which loses records; ``directed``."""
 
     @hookimpl
     def kart_executors(self) -> list[Executor]:
-        return [Executor("futures", open=Pools), Executor("mute", open=Mute), Executor("forgetful", open=Forgetful)]
+        return [
+            Executor("futures", open=Pools),
+            Executor("mute", open=Mute),
+            Executor("forgetful", open=Forgetful),
+            Executor("directed", open=Directed),
+        ]
+
+
+class Directed(Pools):
+    """The tasks of a class named ``There`` run in the second pool, all others in the first."""
+
+    def _place(self, demand: Demand) -> int:
+        return int(".There" in demand.name)
+
+    def submit(self, fn: Callable[..., bytes], /, *args: bytes, demand: Demand) -> Future[bytes]:
+        future = super().submit(fn, *args, demand=demand)
+        if demand.beside is not None:
+            Path("beside.txt").touch()
+        return future
 
 
 class Forgetful(Mute):

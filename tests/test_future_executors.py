@@ -228,6 +228,47 @@ class AsksAndDies(kart.TaskOnKart[int], retries=1):
         return 3
 
 
+def is_renewed(task):
+    "Whether a lease is renewed while its task waits for others."
+    path = Path("resources/.kart/leases", task.unique_id)
+    seen, end = set(), time.monotonic() + 20
+    while len(seen) < 4 and time.monotonic() < end:
+        time.sleep(0.02)
+        seen.add(path.stat().st_mtime_ns)
+    return len(seen) == 4
+
+
+class There(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        return 1
+
+
+class AsksThere(kart.TaskOnKart[int]):
+    def run(self):
+        return (yield There())
+
+
+class Behind(kart.TaskOnKart[bool]):
+    "What goes on beside it waits until it has ended."
+
+    def run(self) -> bool:
+        while not Path("beside.txt").exists():
+            time.sleep(0.02)
+        return is_renewed(AsksThere())
+
+
+class InOnePiece(kart.TaskOnKart[bool]):
+    i: int
+
+    def requires(self):
+        return InOnePiece(i=0) if self.i else ()
+
+    def run(self):
+        if self.i == 1:
+            yield There()
+        return is_renewed(InOnePiece(i=1)) if self.i == 2 else True
+
+
 class Secretive(kart.TaskOnKart[int]):
     word: kart.Secret = kart.parameter(significant=False)
 
@@ -381,6 +422,25 @@ def test_a_task_that_waits_for_others_keeps_its_lease(pipe: Any) -> None:
     assert sorted(held) == ["pipe.Slow", "pipe.WaitsAndCloses"]
     assert _ran() == ["goes-on", "slow", "waits"]
     assert not leases(open_workspace("resources"))
+
+
+@pytest.mark.parametrize("executor", ["directed", "mute"])
+def test_the_lease_of_a_task_that_waits_is_renewed_however_long_its_worker_is_busy(
+    pipe: Any, project: Any, executor: str
+) -> None:
+    from kart_core import config
+
+    project.write("kart.toml", '[leases]\nrenew_every = "0.1s"\n')
+    config.load_default()
+    if executor == "directed":
+        tasks = (pipe.AsksThere(), pipe.Behind())
+    else:  # whoever asks and who runs after it are of one piece, and nothing is told before its end
+        tasks = (pipe.InOnePiece(i=1), pipe.InOnePiece(i=2))
+    workers = 2 if executor == "directed" else 1
+    given = {"executor": executor, "workers": workers, "plugins": [Futures], "should_lock_run": True}
+    report = execute(*tasks, **given)
+    assert not report.failures
+    assert kart.build(tasks[1], **given) is True
 
 
 def test_a_process_that_holds_a_task_is_kept_as_long_as_the_run(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:

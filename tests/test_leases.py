@@ -1073,6 +1073,83 @@ class Bucket(ConditionalStore):
         return path in self.files and self.files[path][1] == mark and bool(self.files.pop(path))
 
 
+@pytest.fixture(params=["a disk", "a bucket"])
+def either(request: pytest.FixtureRequest, workspace: Workspace) -> Workspace:
+    """A workspace of either kind of slots."""
+    if request.param == "a disk":
+        return workspace
+    bucket: Any = Bucket()
+    return Workspace("far://", bucket, Storage("far", open=lambda _: bucket, shared="network", exclusive=True))
+
+
+def seen_of(workspace: Workspace) -> leases.Seen:
+    return slot_of(workspace.store, ID).look()
+
+
+def renewals(workspace: Workspace, times: int = 3) -> None:
+    """Waits until a lease was renewed so often."""
+    for _ in range(times):
+        before, end = seen_of(workspace), time.monotonic() + 20
+        while seen_of(workspace) == before:
+            assert time.monotonic() < end, "nobody renews the lease"
+            time.sleep(0.02)
+
+
+def test_a_lease_that_is_lent_is_renewed_until_who_adopts_it_does(
+    either: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = taken(either)
+    handed = pickle.loads(pickle.dumps(mine.lend()))
+    renewals(either)  # nobody has adopted it yet
+    other = leases.adopt(either, handed)
+    renewals(either)  # and both renew it
+    other.check()
+    mine.rest()
+    renewals(either)
+    other.check()
+    other.release()
+    assert not seen_of(either)
+    assert not caplog.text
+
+
+def test_a_lease_that_is_adopted_is_renewed_at_once(either: Workspace) -> None:
+    mine = taken(either)
+    handed = mine.lend()
+    renewals(either, 1)
+    mine.rest()
+    before = seen_of(either)
+    other = leases.adopt(either, handed._replace(terms=LONG))
+    assert seen_of(either) != before
+    other.check()
+    other.release()
+
+
+def test_who_lent_a_lease_neither_warns_nor_brings_it_back_when_it_is_given_back(
+    either: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = taken(either)
+    other = leases.adopt(either, mine.lend())
+    other.release()
+    mine.renew_if_due()
+    time.sleep(0.3)
+    mine.renew_if_due()
+    assert not seen_of(either)
+    assert not caplog.text
+    after = taken(either)
+    mine.release()
+    after.check()
+    assert seen_of(either)
+
+
+def test_a_lease_that_is_lent_can_be_lost(either: Workspace) -> None:
+    mine = taken(either)
+    handed = mine.lend()
+    assert leases.release(either, ID)
+    other = leases.adopt(either, handed)
+    with pytest.raises(LostLease):
+        other.check()
+
+
 def test_that_a_far_lease_was_seen_is_no_proof_that_it_is_still_held() -> None:
     bucket: Any = Bucket()
     far = Workspace("far://", bucket, Storage("far", open=lambda _: bucket, shared="network", exclusive=True))

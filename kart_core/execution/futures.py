@@ -67,7 +67,7 @@ class _Piece:
         where: the worker that has it, as messages name it.
         process: the machine and the number of the process that runs it.
         after: the piece in which the held task that it goes on with has yielded.
-        lease: that of this task, as it was handed over.
+        lease: that of this task, which is lent to the worker.
         since: when it was heard of first.
         work: the engine's future.
     """
@@ -83,7 +83,7 @@ class _Piece:
         self.where = "a worker"
         self.process: tuple[str, int] | None = None
         self.after: _Piece | None = None
-        self.lease: Handed | None = None
+        self.lease: Lease | None = None
         self.since = time.monotonic()
 
 
@@ -146,6 +146,7 @@ class FuturesCrew:
         self._ledger = Ledger()
         self._pieces: set[_Piece] = set()
         self._held: dict[int, _Waiting] = {}
+        self._lent: set[Lease] = set()
         self._answered: list[tuple[int, bytes]] = []
         self._unbegun: dict[Node, int] = {}
         self._times: dict[type[Any], float] = {}
@@ -291,8 +292,11 @@ class FuturesCrew:
         node, before, lease = self._held.pop(number)
         piece = _Piece({number: node})
         piece.after = before
-        piece.lease = None if lease is None else lease.hand_over()
-        resumed = Resumed(number, failure, piece.lease)
+        handed = None
+        if lease is not None:  # renewed here until it is heard that the worker has it: the piece may wait for long
+            piece.lease, handed = lease, lease.lend()
+            self._lent.add(lease)
+        resumed = Resumed(number, failure, handed)
         self._submit(piece, Parcel(None, {}, (), (), resumed), beside=before.work)
 
     # --- hearing --------------------------------------------------------------------------
@@ -383,6 +387,9 @@ class FuturesCrew:
         if kind == "begun":
             piece.begun, piece.where, piece.since = True, news[1], time.monotonic()
             piece.process = (news[2], news[3])
+            if piece.lease is not None:
+                piece.lease.rest()
+                self._lent.discard(piece.lease)
             if len(piece.taken) == 1:
                 self._start(piece, next(iter(piece.taken)), scheduler)
         elif kind == "finished" and news[1] in piece.taken:
@@ -526,7 +533,8 @@ class FuturesCrew:
     def _release(self, node: Node, piece: _Piece) -> None:
         """Gives back the lease of a task whose process has ended, or is not to store its result any more."""
         if piece.lease is not None:
-            adopt(node.resolved.workspace, piece.lease).release()
+            piece.lease.release()
+            self._lent.discard(piece.lease)
         elif self._locks and piece.process is not None:
             host, process = piece.process
             with suppress(StorageError):  # then it expires
@@ -592,6 +600,8 @@ class FuturesCrew:
         for held in self._held.values():
             if held.lease is not None:
                 held.lease.release()
+        for lease in self._lent:
+            lease.release()
         self._session.shutdown(wait=not self._pieces)
         self._selector.close()
         for end in self._pipe:

@@ -159,13 +159,18 @@ class Home:
             if parcel.goods is not None and not self._shelf.take(parcel.goods, self._where):
                 self._news.add("lacks", self._shelf.has())
                 return
-            with Generators() as generators, Behind() as behind:
-                progressed = self._progressed if self.outfit.watched else None
-                worker = TurnWorker(self.outfit.run, generators, _never, progressed, behind, self._locking)
-                if parcel.resumed is not None:
-                    self._resume(worker, parcel.resumed)
-                elif parcel.goods is not None:
-                    self._run(worker, parcel.goods.orders, parcel)
+            try:
+                with Generators() as generators, Behind() as behind:
+                    progressed = self._progressed if self.outfit.watched else None
+                    worker = TurnWorker(self.outfit.run, generators, _never, progressed, behind, self._locking)
+                    if parcel.resumed is not None:
+                        self._resume(worker, parcel.resumed)
+                    elif parcel.goods is not None:
+                        self._run(worker, parcel.goods.orders, parcel)
+            finally:
+                for held in self._held.values():
+                    if held.lease is not None:
+                        held.lease.rest()  # the coordinating process hears of it now at the latest
 
     def _look(self, parcel: Parcel) -> None:
         """Makes sure that a workspace on a disk is the one that the process that builds sees, and not one like it."""
@@ -259,7 +264,8 @@ class Home:
 
     def _hold(self, number: int, held: Held | Aside) -> None:
         self._held[number] = held
-        self._news.add("asks", number, by_value.dumps(tuple(held.tasks)), held.lease)
+        lent = None if held.lease is None else held.lease.lend()
+        self._news.now("asks", number, by_value.dumps(tuple(held.tasks)), lent)
 
     def _stored(self, number: int, future: Future[float]) -> None:
         """Tells, in the thread that stored it, what became of a result."""

@@ -71,14 +71,14 @@ class Held:
         work: its execution so far.
         wanted: what it yielded.
         tasks: the tasks in it.
-        lease: what the next holder of its lease needs; None where it runs without.
+        lease: its lease, to be lent to the coordinating process; None where it runs without.
     """
 
     def __init__(self, work: Work, wanted: Any) -> None:
         self.work = work
         self.wanted = wanted
         self.tasks = yielded(work.attempt.task, wanted)
-        self.lease: Handed | None = None
+        self.lease: Lease | None = None
 
 
 class TurnWorker(Worker):
@@ -89,7 +89,7 @@ class TurnWorker(Worker):
     ) -> float | Future[float] | Held:
         """Runs a task as `execute` does, up to where it yields tasks.
 
-        Its lease is nobody's then until it is adopted: should its run be over, nobody would ever end the waiting.
+        Its lease is to be lent then to the process that builds: should the run be over, so is the waiting.
         """
         attempt = running.Attempt(task, f"{self._run}-{number}", resolved(task), self._progress_of(task))
         work = Work(attempt, replaces)
@@ -114,7 +114,7 @@ class TurnWorker(Worker):
         Args:
             held: what `begin`, or this, gave; of the same process, and once.
             failure: why what it yielded is not stored, which is raised where it yielded; None where it is.
-            lease: its lease, where it has one, as its last holder handed it over.
+            lease: its lease, where it has one, as the process that builds has lent it.
 
         Raises:
             LostLease: another has taken the task over meanwhile.
@@ -162,7 +162,7 @@ class TurnWorker(Worker):
     def _put_away(self, work: Work, held: Held, clock: float) -> Held:
         work.states = self._generators.put_away()
         if work.lease is not None:
-            held.lease, work.lease = work.lease.hand_over(), None
+            held.lease, work.lease = work.lease, None
         work.seconds = time.perf_counter() - clock
         return held
 

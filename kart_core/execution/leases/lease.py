@@ -113,7 +113,7 @@ def _say_taken_over(task: str, unique_id: str, expired: Seen) -> None:
 
 
 class Handed(NamedTuple):
-    """A lease on its way from one process to another: all that its next holder needs to know. See `adopt`."""
+    """A lease that is lent to another process: all that it needs to know. See `adopt`."""
 
     claim: Claim
     token: str
@@ -125,11 +125,11 @@ class Handed(NamedTuple):
 
 
 def adopt(workspace: Workspace, handed: Handed) -> Lease:
-    """Goes on with a lease that another process held; it is renewed at once, and from then on.
+    """Goes on with a lease that another process has lent; it is renewed at once, and from then on.
 
     Args:
         workspace: where it is.
-        handed: as its holder gave it.
+        handed: as `Lease.lend` gave it.
 
     Returns:
         The lease; whether it was lost meanwhile, `Lease.check` says.
@@ -177,6 +177,7 @@ class Lease:
         self._renewed = self._seen = began
         self._beats = beats
         self._failing = False
+        self._lent = self._resting = False
         self._lock = threading.Lock()
         self._margin = terms.expiry / 2
         self._far = workspace.storage.shared == "network"
@@ -210,7 +211,7 @@ class Lease:
             if claim is None:
                 return
             try:
-                self._slot.vacate(claim, sure=_clock() - self._renewed < self._margin)
+                self._slot.vacate(claim, sure=not self._lent and _clock() - self._renewed < self._margin)
             except OSError as error:
                 _log.warning(
                     "the lease of %s %s could not be given back (%s); it ends in %g s",
@@ -220,17 +221,30 @@ class Lease:
                     self.terms.expiry,
                 )
 
-    def hand_over(self) -> Handed:
-        """Leaves the lease to another process, which must `adopt` it before its expiry, and sees whether it is lost."""
+    def lend(self) -> Handed:
+        """Leaves the lease to another process, which is to `adopt` it.
+
+        Until it has, which may take as long as it will, this one renews it: until `rest`. Both may do so for a while.
+        Where a late renewal could overwrite what another has written since, this one renews it no more, and the other
+        must adopt it before its expiry.
+        """
+        with self._lock:
+            self._lent = True
+            handed = Handed(self._last, self._token, self.unique_id, self.task, self.terms, self._since, self._beats)
+        if self._slot.blind:
+            self.rest()
+        return handed
+
+    def rest(self) -> None:
+        """Renews the lease no more, for the process that it was lent to does; it can still be released."""
         heart.discard(self)
         with self._lock:
-            self._claim = None
-            return Handed(self._last, self._token, self.unique_id, self.task, self.terms, self._since, self._beats)
+            self._resting = True
 
     def renew_if_due(self) -> None:
         """Renews the lease unless that was done a moment ago; a failure is told, and tried again the next time."""
         with self._lock:
-            if self._claim is None or _clock() - self._renewed < self.terms.renew_every / 2:
+            if self._claim is None or self._resting or _clock() - self._renewed < self.terms.renew_every / 2:
                 return
             began = _clock()
             self._beats += 1
@@ -247,7 +261,7 @@ class Lease:
             self._settle(claim, began)
             if claim is not None:
                 self._renewed, self._failing = began, False
-            else:
+            elif not self._lent:  # else who has adopted it may have given it back, and says itself if it is lost
                 _log.warning("%s; what it makes will not be stored", self._loss())
 
     def _is_sure(self) -> bool:

@@ -143,8 +143,15 @@ class ConditionalSlot(Slot):
         return self._written(data, seen[0].mark)
 
     def renew(self, claim: Claim, data: bytes) -> Claim | None:
-        # Where it fails, an earlier renewal may have been done though its answer never came.
-        return self._written(data, claim.mark) or self.held(claim)
+        # Where it fails, an earlier renewal may have been done though its answer never came; or, of a lease that was
+        # lent, the other process has renewed it. That may be long ago, so it is renewed again.
+        for _ in range(2):
+            written = self._written(data, claim.mark)
+            found = written or self.held(claim)
+            if written is not None or found is None or found.data == data:
+                return found
+            claim = found
+        return claim
 
     def held(self, claim: Claim) -> Claim | None:
         found = self.look((Entry(1, claim.data, claim.mark or ""),))
@@ -155,10 +162,13 @@ class ConditionalSlot(Slot):
         return Claim(1, data, mark) if mine else None
 
     def vacate(self, claim: Claim, sure: bool) -> None:  # noqa: ARG002 - it costs no look either way
-        if claim.mark is not None and not self._store.remove_unchanged(self._path, claim.mark):
+        for _ in range(3):  # a lease that was lent may be renewed by the other process meanwhile
+            if claim.mark is None or self._store.remove_unchanged(self._path, claim.mark):
+                return
             present = self.held(claim)
-            if present is not None and present.mark is not None:
-                self._store.remove_unchanged(self._path, present.mark)
+            if present is None:
+                return
+            claim = present
 
     def _written(self, data: bytes, mark: str | None) -> Claim | None:
         new = self._store.replace(self._path, data, mark)
