@@ -5,7 +5,8 @@ do, whenever they measure a message) and would shift the numbers of tasks; it ma
 what it is given in another thread than the main one; and it keeps the modules that it has imported, be
 they changed since. So it only hands on: the process beside it is begun with the first piece of a run that
 comes here, takes one piece after the other, and ends with the run, with the worker, or when it has long
-had nothing to do. While it holds a task the process that builds sends it an empty piece from time to time.
+had nothing to do. While it holds a task the process that builds sends it an empty piece from time to time;
+where the worker is busy with another run it waits for that to end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pickle
 import signal
 import socket
 import threading
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
@@ -30,16 +32,18 @@ from kart_core.execution.piece import Home, News
 from kart_core.execution.travelling import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 _ENTRY: Final = "kart_core.execution.apart:main"
 _IDLE: Final = 60.0  # seconds without work after which a process that holds nothing ends
 _RUNS: Final = 4  # runs of which a worker keeps a process
-_TOLD, _DONE = b"T", b"D"
+_TOLD, _DONE, _HOLDS = b"T", b"D", b"H"
+_BUSY, _FREE = b"busy", b"free"  # said where a parcel is expected
 _BY_ITSELF: Final = "ended with exit status 0"  # it had long had nothing to do, just when it was given work
 
 _one_piece: Final = threading.Lock()
 _beside: Final[dict[bytes, WorkerProcess]] = {}
+_holding: Final[set[bytes]] = set()  # those of `_beside` in which tasks wait
 
 
 def run_piece(outfit: bytes, parcel: bytes, tell: Callable[[bytes], None] | None = None) -> bytes:
@@ -58,18 +62,21 @@ def run_piece(outfit: bytes, parcel: bytes, tell: Callable[[bytes], None] | None
     def keep(data: bytes) -> None:
         told.extend(pickle.loads(data))
 
-    with _one_piece:
+    digest = digest16(outfit)
+    with _one_piece, _others_wait(digest):
         while True:
-            process = _process(outfit)
+            process = _process(digest, outfit)
             heard = False
             try:
                 process.send(parcel)
                 while (message := process.receive())[:1] == _TOLD:
                     heard = True
                     (tell or keep)(message[1:])
+                (_holding.add if message[:1] == _HOLDS else _holding.discard)(digest)
                 break
             except (EOFError, OSError):
-                _beside.pop(digest16(outfit))
+                _beside.pop(digest)
+                _holding.discard(digest)
                 ending = process.ending()
                 if heard or ending != _BY_ITSELF:
                     return pickle.dumps([*told, ("died", f"it {ending}")], protocol=5)
@@ -87,15 +94,32 @@ def leave(outfit: bytes) -> None:
         process.kill()  # who waits for it sees that; nobody does as a rule
 
 
-def _process(outfit: bytes) -> WorkerProcess:
-    digest = digest16(outfit)
+@contextmanager
+def _others_wait(digest: bytes) -> Generator[None]:
+    """Tells processes of other runs that no word of theirs comes through now: it is not for their run to be missed."""
+    for other in _holding - {digest}:
+        try:
+            _beside[other].send(_BUSY)
+        except OSError:  # noqa: PERF203 - it has ended, with its run
+            _holding.discard(other)
+            _beside.pop(other).ending()
+    try:
+        yield
+    finally:
+        for other in _holding - {digest}:
+            with suppress(OSError):
+                _beside[other].send(_FREE)
+
+
+def _process(digest: bytes, outfit: bytes) -> WorkerProcess:
     process = _beside.pop(digest, None)
     if process is None:
         process = WorkerProcess(_ENTRY)
         process.send(outfit)
     _beside[digest] = process  # the latest stands last
-    while len(_beside) > _RUNS:
-        oldest = _beside.pop(next(iter(_beside)))
+    # One that holds tasks is not in the way for long: it ends with its run, or soon after.
+    for old in [other for other in _beside if other not in _holding][:-_RUNS]:
+        oldest = _beside.pop(old)
         oldest.kill()
         oldest.ending()
     return process
@@ -136,11 +160,17 @@ def main(descriptor: int) -> None:
     where = f"the worker {socket.gethostname()}:{os.getpid()}"
     news = News(lambda data: send(_TOLD, data))
     home: Home | None = None
+    is_reached = True
     while True:
+        holds = home is not None and home.holds
+        patience = _IDLE if home is None or not holds else home.outfit.hold if is_reached else None
         try:
-            parcel = parcels.get(timeout=home.outfit.hold if home is not None and home.holds else _IDLE)
+            parcel = parcels.get(timeout=patience)
         except Empty:
             return
+        if parcel in (_BUSY, _FREE):
+            is_reached = parcel == _FREE
+            continue
         news.add("begun", where, this_host(), os.getpid())
         news.flush()
         try:
@@ -151,4 +181,4 @@ def main(descriptor: int) -> None:
             home.run(pickle.loads(parcel))
         except KartError as error:
             news.add("unfit", pack(error))
-        send(_DONE, news.rest())
+        send(_HOLDS if home is not None and home.holds else _DONE, news.rest())

@@ -187,6 +187,33 @@ class OnGpu(kart.TaskOnKart[str], resources={"GPU": 1}):
         return os.environ["TEST_WORKER"]
 
 
+class OnOne(kart.TaskOnKart[int], resources={"one": 1}):
+    "Runs on the one worker of two."
+
+    i: int
+    seconds: float = 0.0
+
+    def run(self) -> int:
+        ran(f"one{self.i}")
+        time.sleep(self.seconds)
+        return self.i
+
+
+class OnTwo(kart.TaskOnKart[int], resources={"two": 1}):
+    "Runs on the other one."
+
+    def run(self) -> int:
+        Path("begun-two").touch()
+        wait_for("go")
+        return 2
+
+
+class HeldOnOne(kart.TaskOnKart[int], resources={"one": 1}):
+    def run(self):
+        Path("holder.txt").write_text(str(os.getpid()))
+        return (yield OnTwo())
+
+
 class OnGpuLater(kart.TaskOnKart[str], resources={"GPU": 1}):
     i: int
 

@@ -165,6 +165,37 @@ def test_a_process_that_holds_a_task_of_a_run_that_was_killed_ends_and_blocks_no
     assert kart.build(project.pipe.AsksWithin(), should_lock_run=True) == 1
 
 
+HELD = """\
+
+import kart_core as kart
+from kart_core.execution import outfit
+import pipe
+
+outfit.HOLD = 2.0
+assert kart.build(pipe.HeldOnOne()) == 2
+"""
+
+
+def test_a_process_that_holds_a_task_is_kept_while_other_runs_use_its_worker(on_own: Any, project: Any) -> None:
+    for name in ("one", "two"):
+        on_own.worker(options=("--resources", f"{name}=1"))
+    Path("held.py").write_text(HELD)
+    run = subprocess.Popen([sys.executable, "held.py"], start_new_session=True)
+    try:
+        _until(lambda: Path("begun-two").exists())
+        # Longer than the process is kept when nothing is heard of its run; and of as many runs as are remembered.
+        for i, seconds in enumerate((5.0, 0.0, 0.0, 0.0, 0.0)):
+            other = project.kart("run", "pipe:OnOne", "--i", str(i), "--seconds", str(seconds))
+            assert other.returncode == 0, other.stderr
+        assert not _is_gone(int(Path("holder.txt").read_text()))
+        Path("go").touch()
+        assert run.wait(60) == 0
+    finally:
+        if run.poll() is None:
+            run.kill()
+            run.wait()
+
+
 # --- clusters that cannot be used
 
 
