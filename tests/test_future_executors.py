@@ -535,6 +535,15 @@ def test_what_a_worker_says_is_stored_must_be_there(pipe: Any) -> None:
     assert report.exit_code == 70
 
 
+@pytest.mark.parametrize("locked", [False, True])
+def test_an_old_record_that_storage_still_shows_is_not_taken_for_the_new_one(pipe: Any, locked: bool) -> None:
+    kart.build(pipe.Leaf(i=1))
+    before = kart.record(pipe.Leaf(i=1)).attempt
+    report = run(pipe.Leaf(i=1, rerun=True), executor="late", should_lock_run=locked)
+    assert not report.failures
+    assert kart.record(pipe.Leaf(i=1)).attempt != before
+
+
 def test_memory_cannot_be_shared_with_an_engine(pipe: Any) -> None:
     with pytest.raises(kart.ConfigError, match="memory://"):
         build(pipe.Leaf(i=1), workspace_directory="memory://x")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from kart_core.execution.parcel import Order
     from kart_core.execution.scheduler import Scheduler
     from kart_core.graph import Node
-    from kart_core.plugin import FutureSession, RemoteWork
+    from kart_core.plugin import FutureSession, RemoteWork, Stat
     from kart_core.workspace import Workspace
 
 BUDGET: Final = 0.1
@@ -397,7 +397,7 @@ class FuturesCrew:
             self._start(piece, number, scheduler)
             node = self._settle(piece, number)
             self._learn(type(node.task), seconds)
-            stored.append(_Unseen(node, seconds, piece.where))
+            stored.append(_Unseen(node, f"{self._run}-{number}", seconds, piece.where))
         elif kind == "failed" and news[1] in piece.taken:
             _, number, seconds, packed = news
             self._start(piece, number, scheduler)
@@ -477,7 +477,7 @@ class FuturesCrew:
             with guarded(workspace, paths[0]):
                 found = workspace.store.stat_many(paths)
             for one, stat in zip(some, found, strict=True):
-                if stat is not None:
+                if stat is not None and one.is_made(stat):
                     scheduler.finished(one.node, one.seconds)
                 elif not one.is_late():
                     self._unseen.append(one)
@@ -487,7 +487,7 @@ class FuturesCrew:
                         one.seconds,
                         StorageError(
                             f"{one.where} says that it has stored {one.node.task!r}, and {workspace.where(one.path)} "
-                            f"is not there, {PATIENCE:g} s later; does it see the same storage?"
+                            f"is not there, or is an older one, {PATIENCE:g} s later; does it see the same storage?"
                         ),
                     )
 
@@ -543,10 +543,10 @@ class FuturesCrew:
     def _is_stored(self, node: Node, number: int) -> bool:
         """Whether that very attempt has written its record, which it could not tell any more."""
         try:
-            found = fetch(node.resolved.workspace, node.resolved.record_path(node.unique_id))
-        except CorruptResultError:
+            return _attempt_of(node) == f"{self._run}-{number}"
+        except StorageError as error:
+            _log.warning("whether a result of %r was stored cannot be told, so it counts as lost: %s", node.task, error)
             return False
-        return found is not None and found.attempt == f"{self._run}-{number}"
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -615,8 +615,9 @@ class FuturesCrew:
 class _Unseen:
     """A task whose worker says that its result is stored."""
 
-    def __init__(self, node: Node, seconds: float, where: str) -> None:
+    def __init__(self, node: Node, attempt: str, seconds: float, where: str) -> None:
         self.node = node
+        self.attempt = attempt
         self.seconds = seconds
         self.where = where
         self.path = node.resolved.record_path(node.unique_id)
@@ -624,11 +625,29 @@ class _Unseen:
         self._wait = 0.05
         self._end = self.next + PATIENCE
 
+    def is_made(self, stat: Stat) -> bool:
+        """Whether a record is that of this attempt, and not the one that it replaces, where storage is late."""
+        node = self.node
+        return (
+            not node.replaces
+            or (node.record is not None and node.record.mark != stat.mark)
+            or _attempt_of(node) == self.attempt
+        )
+
     def is_late(self) -> bool:
         """Whether it is looked for no longer; otherwise it is, at `next`."""
         now = time.monotonic()
         self.next, self._wait = now + self._wait, 2 * self._wait
         return now >= self._end
+
+
+def _attempt_of(node: Node) -> str | None:
+    """The attempt of which a task's record tells; None where there is no record, or one that cannot be read."""
+    try:
+        found = fetch(node.resolved.workspace, node.resolved.record_path(node.unique_id))
+    except CorruptResultError:
+        return None
+    return None if found is None else found.attempt
 
 
 def _forget(data: bytes) -> None:
