@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from kart_core import config, host
-from kart_core.builtin.processes import WorkerProcesses
+from kart_core.builtin.processes import WorkerProcess, WorkerProcesses
 from kart_core.execution.interruption import Interruption
 from kart_core.execution.pool import ProcessCrew
 from kart_core.execution.remote import ENTRY, Setup
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     AnyTask = TaskOnKart[Any]
 
 
+class _Processes(WorkerProcesses):
+    """Starts processes, and says which."""
+
+    def __init__(self, started: Callable[[int], None]) -> None:
+        super().__init__()
+        self._says = started
+
+    def start(self, entry: str) -> WorkerProcess:
+        process = super().start(entry)
+        self._says(process.pid)
+        return process
+
+
 class Aside:
     """One task in a process of its own. Towards the crew of that process it is a scheduler of one task.
 
@@ -31,6 +44,7 @@ class Aside:
         order: what the coordinating process wants of it.
         outfit: of the run.
         progressed: told how far it has come.
+        started: told the number of its process, which has its lease.
 
     Attributes:
         tasks: those that it has yielded and waits for.
@@ -39,7 +53,12 @@ class Aside:
     """
 
     def __init__(
-        self, task: AnyTask, order: Order, outfit: Outfit, progressed: Callable[[AnyTask, int, int | None], None]
+        self,
+        task: AnyTask,
+        order: Order,
+        outfit: Outfit,
+        progressed: Callable[[AnyTask, int, int | None], None],
+        started: Callable[[int], None],
     ) -> None:
         self.tasks: Sequence[AnyTask] = ()
         self.lease = None
@@ -73,7 +92,7 @@ class Aside:
             return pickle.dumps(told, protocol=5)
 
         self._crew = ProcessCrew(
-            WorkerProcesses(),
+            _Processes(started),
             ENTRY,
             outfit.run,
             1,

@@ -149,6 +149,7 @@ class FuturesCrew:
         self._lent: set[Lease] = set()
         self._answered: list[tuple[int, bytes]] = []
         self._unbegun: dict[Node, int] = {}
+        self._own_process: dict[Node, tuple[str, int]] = {}  # of those with a timeout
         self._times: dict[type[Any], float] = {}
         self._started: set[int] = set()
         self._unseen: list[_Unseen] = []
@@ -413,6 +414,9 @@ class FuturesCrew:
         elif kind == "progress":
             if (node := piece.taken.get(news[1])) is not None:
                 self._progressed(node, news[2], news[3])
+        elif kind == "process":
+            if piece.process is not None and (node := piece.taken.get(news[1])) is not None:
+                self._own_process[node] = (piece.process[0], news[2])
         elif kind == "asks":
             self._ask(piece, news[1], news[2], news[3], scheduler)
         elif kind == "lacks":
@@ -536,7 +540,7 @@ class FuturesCrew:
             piece.lease.release()
             self._lent.discard(piece.lease)
         elif self._locks and piece.process is not None:
-            host, process = piece.process
+            host, process = self._own_process.get(node, piece.process)
             with suppress(StorageError):  # then it expires
                 release(node.resolved.workspace, node.unique_id, process, host)
 

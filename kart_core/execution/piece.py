@@ -238,7 +238,7 @@ class Home:
             return worker.begin(task, order.replaces, order.number, order.planned, order.expired)
         from kart_core.execution.aside import Aside
 
-        return Aside(task, order, self.outfit, self._progressed).go()
+        return Aside(task, order, self.outfit, self._progressed, partial(self._news.now, "process", order.number)).go()
 
     def _attempt(self, number: int, work: Callable[[], Any]) -> float | Future[float] | None:
         """Has a task run, or go on; what became of its result, None where there is none."""

@@ -94,6 +94,10 @@ class WaitsAgain(Waits, retries=1):
     pass
 
 
+class WaitsWithin(Waits, timeout=100, retries=1):
+    pass
+
+
 class Sleeps(kart.TaskOnKart[int], timeout=1.0):
     def run(self) -> int:
         time.sleep(60)

@@ -33,6 +33,10 @@ def _is_gone(pid: int) -> bool:
         return True
 
 
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def _later(do: Any) -> threading.Thread:
     thread = threading.Thread(target=do)
     thread.start()
@@ -71,7 +75,7 @@ def test_a_worker_that_is_killed_costs_the_task_that_it_ran_one_try(retries: int
     def kill() -> None:
         _until(lambda: any(path.name.startswith("begun-go") for path in Path().iterdir()))
         pid = int(next(Path().glob("begun-go-*")).name.rpartition("-")[2])
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        parent = _parent(pid)
         assert parent in (doomed.pid, other.pid)
         os.kill(parent, signal.SIGKILL)
         _until(lambda: _is_gone(pid))  # what it could still store would count
@@ -87,6 +91,27 @@ def test_a_worker_that_is_killed_costs_the_task_that_it_ran_one_try(retries: int
         assert "is gone: Dask lost its worker" in str(error)
 
 
+def test_the_lease_of_a_task_with_a_timeout_is_not_waited_for_when_its_worker_is_gone(on_own: Any, project: Any) -> None:
+    on_own.worker()
+    on_own.worker()
+    Path("kart.toml").write_text('[TaskOnKart]\nshould_lock_run = true\n[leases]\nexpiry = "1h"\n')
+    run = project.start("run", "pipe:WaitsWithin")
+    try:
+        _until(lambda: list(Path().glob("begun-go-*")))
+        pid = int(next(Path().glob("begun-go-*")).name.rpartition("-")[2])
+        time.sleep(0.5)  # that it has begun is heard of
+        os.kill(_parent(_parent(pid)), signal.SIGKILL)
+        _until(lambda: _is_gone(pid))
+        Path("go").touch()
+        _, err = run.communicate(timeout=60)
+    finally:
+        if run.poll() is None:
+            run.kill()
+            run.communicate()
+    assert run.returncode == 0, err
+    assert project.ran().count("waits") == 2
+
+
 def test_a_worker_that_is_retired_costs_no_try(on_own: Any, project: Any, caplog: pytest.LogCaptureFixture) -> None:
     on_own.worker()
     on_own.worker()
@@ -95,7 +120,7 @@ def test_a_worker_that_is_retired_costs_no_try(on_own: Any, project: Any, caplog
     def retire() -> None:
         _until(lambda: list(Path().glob("begun-go-*")))
         pid = int(next(Path().glob("begun-go-*")).name.rpartition("-")[2])
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        parent = _parent(pid)
         with Client(scheduler_file=on_own.file, set_as_default=False) as client:
             pids = client.run(os.getpid)
             client.retire_workers([address for address, found in pids.items() if found == parent])
