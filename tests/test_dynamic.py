@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kart_core as kart
+from kart_core import config
 from kart_core.building import execute
 from tests.traces import note, noted
 
@@ -388,3 +389,40 @@ def test_what_was_asked_for_comes_before_what_would_begin_anew() -> None:
         half_done += 1 if line.endswith("AsksForLater") else -1
         most = max(most, half_done)
     assert most == 1
+
+
+class Keyed(kart.TaskOnKart[int]):
+    i: int
+    key: kart.Secret = kart.parameter(significant=False)
+
+    def run(self) -> int:
+        return self.i + len(self.key.reveal())
+
+
+class AsksForKeyed(kart.TaskOnKart[Any]):
+    given: bool = False
+
+    def run(self) -> Any:
+        if not self.given:
+            return (yield [Keyed(i=1), Keyed(i=2)])
+        try:
+            return (yield Keyed(i=1, key=kart.Secret("given in Python")))
+        except kart.ParameterError as error:
+            return str(error)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_yielded_may_hold_a_configured_secret(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KART_KEYED__KEY", "swordfish")
+    config.refresh()
+    assert kart.build(AsksForKeyed(), workers=workers) == [10, 11]
+
+
+def test_a_secret_given_in_python_is_refused_where_it_is_yielded_to_other_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KART_KEYED__KEY", "swordfish")
+    config.refresh()
+    told = kart.build(AsksForKeyed(given=True), workers=2)
+    assert "the secret 'key' of " in told
+    assert "secrets do not travel" in told

@@ -269,6 +269,15 @@ class InOnePiece(kart.TaskOnKart[bool]):
         return is_renewed(InOnePiece(i=1)) if self.i == 2 else True
 
 
+class AsksForSecretive(kart.TaskOnKart[int]):
+    def run(self):
+        return (yield Secretive())
+
+
+class AsksForSecretiveWithin(AsksForSecretive, timeout=100):
+    pass
+
+
 class Secretive(kart.TaskOnKart[int]):
     word: kart.Secret = kart.parameter(significant=False)
 
@@ -556,6 +565,8 @@ def test_a_secret_is_found_by_the_worker_and_does_not_travel(pipe: Any, monkeypa
     monkeypatch.setenv("KART_SECRETIVE__WORD", "swordfish")
     config.refresh()
     assert b"swordfish" not in outfit("r", {}, False, None).packed()
+    assert build(pipe.AsksForSecretive()) == 9
+    assert build(pipe.AsksForSecretiveWithin()) == 9
     assert build(pipe.Secretive()) == 9
 
 

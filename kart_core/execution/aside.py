@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kart_core import config, host
 from kart_core.builtin.processes import WorkerProcess, WorkerProcesses
 from kart_core.execution.interruption import Interruption
+from kart_core.execution.parcel import Sender
 from kart_core.execution.pool import ProcessCrew
 from kart_core.execution.remote import ENTRY, Setup
 from kart_core.resolved import resolved
@@ -48,6 +49,7 @@ class Aside:
 
     Attributes:
         tasks: those that it has yielded and waits for.
+        packed: the same, for the process that builds.
         ready: how many tasks could run.
         lease: it has none to hand over: its process keeps what it has.
     """
@@ -61,6 +63,7 @@ class Aside:
         started: Callable[[int], None],
     ) -> None:
         self.tasks: Sequence[AnyTask] = ()
+        self.packed = b""
         self.lease = None
         self.ready = 1
         self._number = order.number
@@ -178,4 +181,4 @@ class Aside:
     def asked(self, node: Any, tasks: Sequence[AnyTask], reply: Callable[[BaseException | None], None]) -> None:
         """It waits for tasks."""
         del node
-        self.tasks, self._reply = tasks, reply
+        self.tasks, self._reply, self.packed = tasks, reply, Sender().tasks(tasks)

@@ -23,6 +23,7 @@ from kart_core.execution import forwarding, outfit
 from kart_core.execution.apart import leave, run_piece
 from kart_core.execution.leases import adopt, release
 from kart_core.execution.ledger import Ledger
+from kart_core.execution.parcel import Receiver
 from kart_core.execution.piece import SEEN, Parcel, Resumed
 from kart_core.execution.scheduler import LONGEST_PAUSE
 from kart_core.execution.travelling import pack, unpack
@@ -460,7 +461,7 @@ class FuturesCrew:
         lease = None if handed is None else adopt(node.resolved.workspace, handed)
         self._held[number] = _Waiting(node, piece, lease)
         try:
-            tasks = pickle.loads(packed)
+            tasks = Receiver().tasks(packed)
         except Exception as error:
             reply(error)
             return

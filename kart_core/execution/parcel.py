@@ -18,7 +18,7 @@ from kart_core.plugin import Secret
 from kart_core.specification import Place, exchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from kart_core.declaration import Shape
     from kart_core.execution.leases import Seen
@@ -88,6 +88,15 @@ class Sender:
         numbers = [order.number for order in self._orders]
         self._new_classes, self._entries, self._orders = [], [], []
         return pickle.dumps((numbers, body), protocol=5)
+
+    def tasks(self, tasks: Iterable[AnyTask]) -> bytes:
+        """Tasks without orders, as bytes for `Receiver.tasks`; to one that has received nothing before.
+
+        Raises:
+            KartError: something that one of them holds cannot go to another process.
+        """
+        places = [self._place(task) for task in tasks]
+        return pickle.dumps((self._new_classes, self._entries, places), protocol=5)
 
     def _place_of(self, value: Any) -> Any:
         return Place(self._places[type(value)][value._kart_digest]) if is_task(value) else value
@@ -194,15 +203,25 @@ class Receiver:
             self._tasks.append(self._made(*entry))
         return orders
 
+    def tasks(self, body: bytes) -> list[AnyTask]:
+        """The tasks of which `Sender.tasks` made the bytes.
+
+        Raises:
+            Exception: why one of them could not be made here.
+        """
+        classes, entries, places = pickle.loads(body)
+        self._classes.extend(map(pickle.loads, classes))
+        for entry in entries:
+            self._tasks.append(self._made(*entry))
+        return [self._known(Place(place)) for place in places]
+
     def task(self, order: Order) -> AnyTask:
         """The task of an order.
 
         Raises:
             Exception: why it could not be made here.
         """
-        task = self._tasks[order.place]
-        if isinstance(task, Exception):
-            raise task
+        task = self._known(Place(order.place))
         if order.required is not None and "_kart_requires" not in task.__dict__:
             required = freeze(exchanged(order.required[0], self._known))
             canonical(task).__dict__["_kart_requires"] = task.__dict__["_kart_requires"] = required

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kart_core import config, host, running
 from kart_core.errors import ConfigError
-from kart_core.execution import by_value
 from kart_core.execution.behind import AT_ONCE, Behind
 from kart_core.execution.ledger import Goods, Shelf
 from kart_core.execution.locking import Locking
@@ -265,7 +264,7 @@ class Home:
     def _hold(self, number: int, held: Held | Aside) -> None:
         self._held[number] = held
         lent = None if held.lease is None else held.lease.lend()
-        self._news.now("asks", number, by_value.dumps(tuple(held.tasks)), lent)
+        self._news.now("asks", number, held.packed, lent)
 
     def _stored(self, number: int, future: Future[float]) -> None:
         """Tells, in the thread that stored it, what became of a result."""

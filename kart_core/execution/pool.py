@@ -19,7 +19,7 @@ from kart_core.declaration import shape_of
 from kart_core.errors import CorruptResultError, KartError, PluginError, StorageError
 from kart_core.execution import forwarding
 from kart_core.execution.behind import AT_ONCE
-from kart_core.execution.parcel import Sender
+from kart_core.execution.parcel import Receiver, Sender
 from kart_core.execution.scheduler import LONGEST_PAUSE
 from kart_core.execution.travelling import pack, unpack
 from kart_core.records import fetch
@@ -385,7 +385,7 @@ class ProcessCrew:
         if len(link.taken) > 1:
             link.send(b"R")  # what it has not opened may be what it asks for
         try:
-            tasks = pickle.loads(packed)
+            tasks = Receiver().tasks(packed)
         except Exception as error:
             reply(error)
             return

@@ -25,7 +25,7 @@ from kart_core import config, host, running
 from kart_core.errors import KartError
 from kart_core.execution import forwarding
 from kart_core.execution.behind import AT_ONCE, Behind
-from kart_core.execution.parcel import Order, Receiver
+from kart_core.execution.parcel import Order, Receiver, Sender
 from kart_core.execution.worker import Worker
 from kart_core.seeding import Generators
 
@@ -223,14 +223,13 @@ class Remote:
 
     def _ask(self, tasks: Iterable[AnyTask]) -> None:
         """Has the process that builds build what a running task yields; waits for it."""
-        from kart_core.execution import by_value
-
         number = self._current
+        packed = Sender().tasks(tasks)
         with self._lock:
             rest = [order.number for order in self._orders]
             self._orders.clear()
         self._add(("returned", rest))
-        self._add(("asks", number, by_value.dumps(tuple(tasks))), now=True)
+        self._add(("asks", number, packed), now=True)
         error = self._replies.get()
         self._current = number
         if error is not None:

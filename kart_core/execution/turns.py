@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kart_core import running
 from kart_core.execution.leases import adopt
+from kart_core.execution.parcel import Sender
 from kart_core.execution.worker import Worker, keep_returned, yielded
 from kart_core.loading import load
 from kart_core.resolved import resolved
@@ -71,6 +72,7 @@ class Held:
         work: its execution so far.
         wanted: what it yielded.
         tasks: the tasks in it.
+        packed: the same, for the process that builds.
         lease: its lease, to be lent to the coordinating process; None where it runs without.
     """
 
@@ -78,6 +80,7 @@ class Held:
         self.work = work
         self.wanted = wanted
         self.tasks = yielded(work.attempt.task, wanted)
+        self.packed = Sender().tasks(self.tasks)
         self.lease: Lease | None = None
 
 
