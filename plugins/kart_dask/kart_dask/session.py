@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, InvalidStateError
 from concurrent.futures import Future as Promise
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from distributed import KilledWorker
+from distributed import TimeoutError as DaskTimeoutError
 
 from kart_core.errors import KartError, PluginError
 from kart_core.plugin import WorkReturned
@@ -20,12 +22,15 @@ from kart_dask.cluster import Connection
 from kart_dask.workers import Workers, check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from kart_core.plugin import Demand, RemoteWork
     from kart_dask.settings import DaskSettings
 
 __all__ = ["DaskSession"]
+
+PATIENCE: float = 30.0
+"""Seconds in which a worker must give a result that is there."""
 
 _log = logging.getLogger("kart_core.build")
 
@@ -57,7 +62,7 @@ class Piece:
 
     def fail(self, error: BaseException) -> None:
         """Ends it without a result, if it has none."""
-        if not self.promise.done():
+        with suppress(InvalidStateError):
             self.promise.set_exception(error)
 
 
@@ -81,6 +86,7 @@ class DaskSession:
         self._done: SimpleQueue[Piece | None] = SimpleQueue()
         self._collector = threading.Thread(target=self._collect, name="kart-dask", daemon=True)
         self._closing = False
+        self._broken: PluginError | None = None
         self.about = ""
 
     @property
@@ -113,6 +119,8 @@ class DaskSession:
         connection = self._connection or self._connect()
         if connection.client.status != "running":
             raise self._gone()
+        if self._broken is not None:
+            raise self._broken
         beside = demand.beside.worker if isinstance(demand.beside, Piece) else None
         self._count += 1
         piece = Piece(f"{self._topic}-{self._count}", demand.hear, beside)
@@ -142,6 +150,8 @@ class DaskSession:
             raise self._gone() from error
         if beside is not None and beside not in self._known:  # it left meanwhile, unseen by `_lost`
             self._end(piece, ConnectionError("it has left the cluster"))
+        if self._broken is not None:  # meanwhile, unseen by `_fail_all`
+            self._end(piece, self._broken)
         return piece
 
     def _is_done(self, piece: Piece, future: Any) -> None:
@@ -166,44 +176,44 @@ class DaskSession:
             self._end(piece, ConnectionError("it has left the cluster"))
 
     def _collect(self) -> None:
-        """Fetches what is done, all that there is at once."""
-        assert self._connection is not None
-        client = self._connection.client
-        while (first := self._done.get()) is not None:
-            pieces = [first]
-            while not self._done.empty():
-                another = self._done.get()
-                if another is None:
-                    return
-                pieces.append(another)
-            self._fetch(client, [piece for piece in pieces if not piece.promise.done()])
-            for piece in pieces:
-                piece.future.release()
-
-    def _fetch(self, client: Any, pieces: Sequence[Piece]) -> None:
-        """Asks for the outcome of those whose last message has not come, which as a rule has."""
-        finished = [piece for piece in pieces if piece.future.status == "finished"]
+        """Takes what is done, one after the other; as a rule its last message has brought it."""
         try:
-            outcomes: Any = client.gather([piece.future for piece in finished]) if finished else []
-        except Exception:  # of one of them, and it is asked below of which
-            finished, outcomes = [], []
-        for piece, outcome in zip(finished, outcomes, strict=True):
-            self._settle(piece, outcome)
-        for piece in pieces:
-            if not piece.promise.done():
-                self._settle_alone(piece)
+            while (piece := self._done.get()) is not None:
+                if not piece.promise.done():
+                    self._fetch(piece)
+                if piece.promise.done():
+                    piece.future.release()
+        except BaseException as error:
+            self._fail_all(error)
 
-    def _settle_alone(self, piece: Piece) -> None:
-        assert piece.future is not None
+    def _fetch(self, piece: Piece) -> None:
+        """Asks for the outcome of a piece whose last message has not come; others wait meanwhile, so not for ever."""
         try:
-            self._settle(piece, piece.future.result())
+            outcome = piece.future.result(timeout=PATIENCE)
         except KilledWorker as killed:
             error: Any = killed
             self._end(piece, ConnectionError(f"Dask lost its worker {error.last_worker.address} while it ran"))
         except CancelledError:
             self._end(piece, CancelledError("it was taken back") if self._closing else self._gone())
+        except (TimeoutError, DaskTimeoutError):
+            if piece.future.done():
+                self._end(piece, ConnectionError(f"its worker has not told its result within {PATIENCE:g} s"))
+            else:  # the worker has left with it, and Dask has it run anew, by the next worker that there is
+                piece.future.add_done_callback(partial(self._is_done, piece))
         except Exception as error:
             self._end(piece, error)
+        else:
+            self._settle(piece, outcome)
+
+    def _fail_all(self, error: BaseException) -> None:
+        """Nothing can be taken any more: what is open fails, and what would come."""
+        _log.debug("the thread that takes results from Dask has failed", exc_info=error)
+        said = str(error).strip() or "no more is known"
+        self._broken = PluginError(f"the results of Dask cannot be taken any more: {type(error).__name__}: {said}")
+        with self._lock:
+            pieces = list(self._pieces.values())
+        for piece in pieces:
+            self._end(piece, self._broken)
 
     def _settle(self, piece: Piece, outcome: Any) -> None:
         kind, where, given = outcome
@@ -219,7 +229,7 @@ class DaskSession:
     def _give(self, piece: Piece, where: str, given: bytes) -> None:
         piece.worker = where
         self._end(piece, None)
-        if not piece.promise.done():
+        with suppress(InvalidStateError):  # it has failed meanwhile, in another thread
             piece.promise.set_result(given)
 
     def _end(self, piece: Piece, error: BaseException | None) -> None:
