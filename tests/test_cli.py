@@ -577,6 +577,44 @@ class TestLooking:
         assert "did you mean folder?" in wrong.err
 
 
+    def test_each_setting_of_a_plugin_is_an_option(self, pipeline):
+        pipeline.write(
+            "mine.py",
+            "import os\nimport attrs\nimport kart_core as kart\n"
+            "from kart_core.builtin.local_store import LocalStore\nfrom kart_core.plugin import Storage\n"
+            "@attrs.frozen\nclass Settings:\n"
+            "    top_folder: str = attrs.field(default='a', metadata={'help': 'where all is'})\n"
+            "    upper: bool = False\n"
+            "class Mine(kart.Plugin, settings=Settings):\n"
+            "    @kart.hookimpl\n    def kart_storages(self):\n"
+            "        return [Storage('mine', open=self.open)]\n"
+            "    def open(self, url):\n"
+            "        folder = self.settings.top_folder\n"
+            "        return LocalStore(os.path.abspath(folder.upper() if self.settings.upper else folder))\n",
+        )
+        pipeline.write("kart.toml", '[plugins]\nload = ["mine:Mine"]\n')
+        words = ["--workspace-directory", "mine://x"]
+        for given in (
+            ["pipeline:Numbers", "--mine-top-folder", "b"],
+            ["--mine-top_folder=c", "pipeline:Numbers"],
+            ["--mine-top-folder", "d", "--mine-upper", "pipeline:Numbers"],
+            ["--mine-upper", "no", "--mine-top-folder", "e", "pipeline:Numbers"],
+        ):
+            done = pipeline.shell("run", *given, *words)
+            assert done.code == 0, done.err
+        assert [len(pipeline.files(folder)) for folder in "bcDe"] == [1, 1, 1, 1]
+        shown = pipeline.shell("config", "pipeline:Numbers", "--mine-top-folder", "b")
+        assert "--set plugins.mine.top_folder" in shown.out
+        shown = pipeline.shell("run", "pipeline:Numbers", "--help")
+        assert "--mine-top-folder str" in shown.out
+        assert "where all is [default: 'a']" in " ".join(shown.out.split())
+        assert "--mine-upper [true|false]" in shown.out
+        wrong = pipeline.shell("run", "pipeline:Numbers", "--mine-top-foldr", "x")
+        assert (wrong.code, "did you mean --mine-top-folder?" in wrong.err) == (2, True)
+        wrong = pipeline.shell("run", "pipeline:Numbers", "--mine-top-folder")
+        assert (wrong.code, "--mine-top-folder needs a value" in wrong.err) == (2, True)
+
+
 class TestHelp:
     def test_help_lists_the_commands_with_examples(self, project):
         for words in (["--help"], ["-h"]):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kart_core.cli.classes import TaskClass
+    from kart_core.cli.pluginoptions import PluginOption
 
 
 class Given(NamedTuple):
@@ -36,7 +37,7 @@ class Arguments(NamedTuple):
     """Their classes."""
     given: Sequence[Given]
     own: Sequence[str]
-    """The words of the command's own options, each ``--name`` or ``--name=value``."""
+    """The words of the command's own options, each ``--name`` or ``--name=value``; of plugins, as ``--set``."""
 
 
 class _Word(NamedTuple):
@@ -109,12 +110,37 @@ def _split(
             if own[command_option] and not equals and waiting and not waiting[-1].startswith("--"):
                 value, equals = waiting.pop(), "="
             yield _Word("own", command_option, value if equals else None)
+        elif "--set" in own and (setting := _setting(option, options)) is not None:
+            if not equals:
+                following = waiting[-1] if waiting else "--"
+                takes = following.lower() in BOOLEANS if setting.flag else not following.startswith("--")
+                if not takes and not setting.flag:
+                    raise click.UsageError(_without_value(option))
+                value = waiting.pop() if takes else "true"
+            yield _Word("own", "--set", f"{setting.place}={value}")
         elif equals:
             yield _Word("option", option, value)
         elif waiting and _takes(option, waiting[-1], options, may_be_task):
             yield _Word("option", option, waiting.pop())
         else:
             yield _Word("option", option, None)
+
+
+def _setting(option: str, options: Options | None) -> PluginOption | None:
+    """The setting of a plugin that an option means, where it is none of a task."""
+    if options is None:
+        return None
+    try:
+        options.meanings(option)
+    except Unknown:
+        from kart_core.cli.pluginoptions import plugin_option
+
+        return plugin_option(option)
+    return None
+
+
+def _without_value(option: str) -> str:
+    return f"{option} needs a value (a value that begins with -- is given as {option}=VALUE)"
 
 
 def _takes(option: str, following: str, options: Options | None, may_be_task: Callable[[str], bool]) -> bool:
@@ -147,8 +173,6 @@ def _given(found: Sequence[_Word], options: Options) -> Iterator[Given]:
         text = word.value
         if text is None:
             if not all(meaning.flag for meaning in meanings):
-                raise click.UsageError(
-                    f"{word.text} needs a value (a value that begins with -- is given as {word.text}=VALUE)"
-                )
+                raise click.UsageError(_without_value(word.text))
             text = "true"
         yield Given(word.text, text, meanings)

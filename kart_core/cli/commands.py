@@ -24,7 +24,11 @@ _config = click.option(
     "--config", "files", multiple=True, metavar="FILE", help="Read this .toml or .ini file too; it wins over others."
 )
 _set = click.option(
-    "--set", "plugin_settings", multiple=True, metavar="plugins.NAME.KEY=VALUE", help="Set a plugin's setting."
+    "--set",
+    "plugin_settings",
+    multiple=True,
+    metavar="plugins.NAME.KEY=VALUE",
+    help="Set a plugin's setting; beside a task, --NAME-KEY VALUE does the same.",
 )
 _no_plugin = click.option(
     "--no-plugin", "disabled", multiple=True, metavar="NAME", help="Do without an installed plugin."

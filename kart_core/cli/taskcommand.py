@@ -75,7 +75,10 @@ class TaskCommand(click.Command):
 
         arguments: Arguments | None = ctx.obj
         if arguments is not None and arguments.roots:
+            from kart_core.cli.pluginoptions import write_plugins
+
             taskhelp.write_tasks(formatter, list(dict.fromkeys(arguments.roots)))
+            write_plugins(formatter)
         elif self.script is not None:
             tasks = [(cls.__name__, taskhelp.summary(cls)) for cls in classes.listed(self.script)]
             with formatter.section("Tasks (TASK --help shows a task's options)"):
