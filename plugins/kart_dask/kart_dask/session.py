@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["DaskSession"]
 
 PATIENCE: float = 30.0
-"""Seconds in which a worker must give a result that is there."""
+"""Seconds in which a worker must give a result that is there, or answer when the run is over."""
 
 _log = logging.getLogger("kart_core.build")
 
@@ -246,7 +246,14 @@ class DaskSession:
         )
 
     def everywhere(self, fn: Callable[..., object], /, *args: bytes) -> None:
-        """Calls a function in every worker process."""
+        """Calls a function in every worker process; one that does not answer is not waited for for ever."""
+        telling = threading.Thread(target=self._tell_all, args=(fn, *args), name="kart-dask-all", daemon=True)
+        telling.start()
+        telling.join(PATIENCE)
+        if telling.is_alive():
+            _log.warning("a worker of Dask has not answered for %g s when it was told that the run is over", PATIENCE)
+
+    def _tell_all(self, fn: Callable[..., object], *args: bytes) -> None:
         if self._connection is None or self._connection.client.status != "running":
             return
         try:

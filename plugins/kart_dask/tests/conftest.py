@@ -132,7 +132,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "PYTHONPATH": str(_S3),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(_S3), os.environ.get("PYTHONPATH")])),
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -15,10 +15,10 @@ import kart_core as kart
 def test_200_tasks_run_on_two_machines_with_a_bucket_and_code_that_is_shipped(
     on_own: Any, project: Any, bucket: Mapping[str, str]
 ) -> None:
-    (project.folder / "kart.toml").write_text('[plugins]\nload = ["kart_s3:S3"]\n[plugins.dask]\nship = true\n')
+    (project.folder / "kart.toml").write_text('[plugins]\nload = ["kart_s3:S3"]\n')
     for _ in range(2):
         on_own.worker(hidden=[project.folder], environment=bucket)
-    done = project.kart("run", "pipe:PlainTotal", "--workspace-directory", "s3://kart/results")
+    done = project.kart("run", "pipe:PlainTotal", "--workspace-directory", "s3://kart/results", "--dask-ship")
     assert done.returncode == 0, done.stderr
     assert "201 ran" in done.stdout
     inline = kart.build(project.pipe.PlainTotal(), executor="inline", workspace_directory="inline")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,8 +57,9 @@ def answers(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """A module of functions that workers can import; two workers."""
     (tmp_path / "answers.py").write_text(ANSWERS)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
     for _ in range(2):
-        cluster.worker(environment={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])})
+        cluster.worker()
     yield importlib.import_module("answers")
     del sys.modules["answers"]
 
@@ -83,6 +85,18 @@ def test_a_result_that_a_worker_does_not_give_is_not_waited_for_for_ever(
     large = [submit(session, answers.large) for _ in range(8)]
     came = [promise.exception(60) is None for promise in large]
     assert any(came), "nothing comes from the other worker"
+
+
+def test_a_worker_that_is_stopped_does_not_hold_up_the_end(
+    cluster: Any, answers: Any, session: DaskSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kart_dask.session, "PATIENCE", 1.0)
+    third = cluster.worker()
+    submit(session, answers.large).result(60)
+    os.kill(third.pid, signal.SIGSTOP)
+    session.everywhere(answers.large)
+    session.shutdown()
+    assert "has not answered" in caplog.text
 
 
 def test_where_results_cannot_be_taken_any_more_all_that_is_open_fails(
