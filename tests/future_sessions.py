@@ -127,7 +127,7 @@ class Pools(Mute):
 
 
 class Futures(Plugin):
-    """The executor ``futures``; ``mute``, which carries no messages; ``forgetful``, which loses records; ``directed``; ``late``."""
+    """The executor ``futures``, and others, each with one thing that is different."""
 
     @hookimpl
     def kart_executors(self) -> list[Executor]:

@@ -576,7 +576,6 @@ class TestLooking:
         assert wrong.code == 2
         assert "did you mean folder?" in wrong.err
 
-
     def test_each_setting_of_a_plugin_is_an_option(self, pipeline):
         pipeline.write(
             "mine.py",

@@ -59,7 +59,10 @@ def plugin_option(option: str) -> PluginOption | None:
 def write_plugins(formatter: click.HelpFormatter) -> None:
     """Writes the options for the settings of the plugins that there are, where there are any."""
     records = [
-        (f"{_written(name, setting.name)} {'[true|false]' if setting.type in _FLAGS else setting.type}", _about(setting))
+        (
+            f"{_written(name, setting.name)} {'[true|false]' if setting.type in _FLAGS else setting.type}",
+            _about(setting),
+        )
         for name in _names()
         for setting in _settings(name)
     ]

@@ -3,7 +3,7 @@
 Example::
 
     kart-core run pipeline:Total --executor dask --workers 4
-    kart-core run pipeline:Total --executor dask --set plugins.dask.address=tcp://scheduler:8786
+    kart-core run pipeline:Total --executor dask --dask-address tcp://scheduler:8786
 
 `DaskSettings` says which cluster it is. Without any, one is started on this machine for the run.
 """

@@ -1,4 +1,4 @@
-"""What can be set for runs on Dask: ``[plugins.dask]``, ``KART_DASK__NAME``, ``--set plugins.dask.name=…``."""
+"""What can be set for runs on Dask: ``[plugins.dask]``, ``KART_DASK__NAME``, ``--dask-name …``."""
 
 from __future__ import annotations
 

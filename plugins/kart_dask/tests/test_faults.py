@@ -91,7 +91,9 @@ def test_a_worker_that_is_killed_costs_the_task_that_it_ran_one_try(retries: int
         assert "is gone: Dask lost its worker" in str(error)
 
 
-def test_the_lease_of_a_task_with_a_timeout_is_not_waited_for_when_its_worker_is_gone(on_own: Any, project: Any) -> None:
+def test_the_lease_of_a_task_with_a_timeout_is_not_waited_for_when_its_worker_is_gone(
+    on_own: Any, project: Any
+) -> None:
     on_own.worker()
     on_own.worker()
     Path("kart.toml").write_text('[TaskOnKart]\nshould_lock_run = true\n[leases]\nexpiry = "1h"\n')

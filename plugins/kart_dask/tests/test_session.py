@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import kart_dask.session
-from kart_core.errors import PluginError
-from kart_core.plugin import Demand
+import pytest
 from kart_dask.session import DaskSession
 from kart_dask.settings import DaskSettings
+
+from kart_core.errors import PluginError
+from kart_core.plugin import Demand
 
 ANSWERS = """\
 import asyncio
