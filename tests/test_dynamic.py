@@ -411,11 +411,11 @@ class AsksForKeyed(kart.TaskOnKart[Any]):
             return str(error)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_yielded_may_hold_a_configured_secret(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_what_is_yielded_may_hold_a_configured_secret(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KART_KEYED__KEY", "swordfish")
     config.refresh()
-    assert kart.build(AsksForKeyed(), workers=workers) == [10, 11]
+    assert kart.build(AsksForKeyed(), executor=executor) == [10, 11]
 
 
 def test_a_secret_given_in_python_is_refused_where_it_is_yielded_to_other_processes(
@@ -423,6 +423,6 @@ def test_a_secret_given_in_python_is_refused_where_it_is_yielded_to_other_proces
 ) -> None:
     monkeypatch.setenv("KART_KEYED__KEY", "swordfish")
     config.refresh()
-    told = kart.build(AsksForKeyed(given=True), workers=2)
+    told = kart.build(AsksForKeyed(given=True), executor="processes", workers=2)
     assert "the secret 'key' of " in told
     assert "secrets do not travel" in told
