@@ -340,6 +340,11 @@ def test_nothing_is_left_in_the_workspace_by_which_workers_knew_it(pipe: Any) ->
     assert [path.suffix for path in Path("resources/.kart/runs").iterdir()] == [".jsonl"]
 
 
+def test_nothing_is_left_beside_leases(pipe: Any) -> None:
+    assert not run(pipe.Leaf(i=1), pipe.WaitsAndCloses(), should_lock_run=True).failures
+    assert list(Path("resources/.kart/leases").rglob("*")) == []
+
+
 def test_requires_is_not_called_in_a_worker(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_WORKER_ASKED", str(os.getpid()))
     inline = kart.build(pipe.ByName(n=4), workspace_directory="inline")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kart_core import config, host, running
 from kart_core.errors import ConfigError
 from kart_core.execution.behind import AT_ONCE, Behind
+from kart_core.execution.leases.ready import remove as remove_ready
 from kart_core.execution.ledger import Goods, Shelf
 from kart_core.execution.locking import Locking
 from kart_core.execution.travelling import pack, unpack
@@ -170,6 +171,8 @@ class Home:
                 for held in self._held.values():
                     if held.lease is not None:
                         held.lease.rest()  # the coordinating process hears of it now at the latest
+                if self._locking is not None:
+                    remove_ready()  # this process may be killed when the run is over
 
     def _look(self, parcel: Parcel) -> None:
         """Makes sure that a workspace on a disk is the one that the process that builds sees, and not one like it."""
