@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from kart_core.execution.lease_ahead import LeaseAhead
     from kart_core.execution.locking import Locking
     from kart_core.execution.pool import ProcessCrew
+    from kart_core.execution.recruits import Recruits
     from kart_core.graph import Node
     from kart_core.plugin import Executor, ExecutorSession, FutureSession, WorkerPool
     from kart_core.task import TaskOnKart
@@ -192,9 +193,13 @@ class Session:
                 stack.enter_context(host.using(present_host))
             yield
 
-    def plan(self) -> Plan:
-        """The plan of the session's tasks."""
-        return make_plan(self.tasks, bool(self.settings.rerun), self.settings.rerun_from)
+    def plan(self, expect: Callable[[int], None] | None = None) -> Plan:
+        """The plan of the session's tasks.
+
+        Args:
+            expect: told early how many tasks will run that may do so at the same time.
+        """
+        return make_plan(self.tasks, bool(self.settings.rerun), self.settings.rerun_from, expect)
 
     def execute(self) -> RunReport:
         """Plans and runs."""
@@ -202,13 +207,19 @@ class Session:
         clock = time.perf_counter()
         run = new_run()
         mode = Mode.of(self.settings.executor, self.settings.workers)
-        plan = self.plan()
-        mode.check(plan.to_run)
-        locking = _locking(plan, mode)
         outcome = Outcome()
         interrupted = False
-        told = _Told(run, plan, [*self._listen, *host.current().listeners()])
+        with ExitStack() as planned:
+            others = None if mode.executor.in_process else _opened(mode)
+            if others is not None:
+                planned.callback(others.shutdown, wait=False)
+            plan = self.plan(getattr(others, "expect", None))
+            mode.check(plan.to_run)
+            locking = _locking(plan, mode)
+            told = _Told(run, plan, [*self._listen, *host.current().listeners()])
+            planned = planned.pop_all()
         with Interruption(counted=not mode.executor.in_process) as interruption, ExitStack() as stack:
+            stack.push(planned)
             generators = stack.enter_context(Generators(needed=mode.executor.in_process and bool(plan.to_run)))
 
             def plan_more(tasks: Sequence[AnyTask]) -> Plan:
@@ -223,10 +234,11 @@ class Session:
             prepared = set[Workspace]()
             _check_seeds(plan, generators)
             _prepare(plan, prepared)
-            if mode.executor.in_process:
+            if others is None:
                 crew: Crew = self._inline(mode, run, generators, told, stack, locking, plan)
             else:
-                crew = _elsewhere(mode, run, told, interruption, locking is not None)
+                crew = _elsewhere(others, mode.workers, run, told, interruption, locking is not None)
+                planned.pop_all()  # it is the crew's now
             stack.callback(crew.close)
             told.run_started()
             scheduler = Scheduler(plan, crew, told, outcome, mode.limits, plan_more)
@@ -311,23 +323,35 @@ def _lease_ahead(locking: Locking, plan: Plan) -> LeaseAhead | None:
     return LeaseAhead(locking)
 
 
-def _elsewhere(mode: Mode, run: str, told: _Told, interruption: Interruption, locks: bool) -> Crew:
-    """The crew of other processes: of this machine's, or of an engine that gives futures."""
+def _opened(mode: Mode) -> Recruits | FutureSession:
+    """What an executor of other processes has opened: workers that start while the run is planned, or an engine."""
     session = mode.executor.open(mode.workers)
+    if not hasattr(session, "start"):
+        return cast("FutureSession", session)
+    from kart_core.execution.recruits import Recruits
+    from kart_core.execution.remote import ENTRY
+
+    return Recruits(cast("WorkerPool", session), ENTRY, mode.workers)
+
+
+def _elsewhere(
+    session: Recruits | FutureSession, workers: int, run: str, told: _Told, interruption: Interruption, locks: bool
+) -> Crew:
+    """The crew of other processes: of this machine's, or of an engine that gives futures."""
     if hasattr(session, "start"):
-        return _of_pool(cast("WorkerPool", session), mode.workers, run, told, interruption, locks)
+        return _of_pool(cast("WorkerPool", session), workers, run, told, interruption, locks)
     from kart_core.execution.forwarding import levels
     from kart_core.execution.futures import FuturesCrew
     from kart_core.execution.outfit import outfit
 
     def make_outfit() -> bytes:
-        locking = max(mode.workers, 2) if locks else None
+        locking = max(workers, 2) if locks else None
         return outfit(run, levels(), bool(told.listeners), locking).packed()
 
     def progressed(node: Node, done: int, total: int | None) -> None:
         told.progressed(node.task, done, total)
 
-    return FuturesCrew(cast("FutureSession", session), run, mode.workers, make_outfit, progressed, interruption, locks)
+    return FuturesCrew(cast("FutureSession", session), run, workers, make_outfit, progressed, interruption, locks)
 
 
 def _processes(

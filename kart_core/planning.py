@@ -18,7 +18,7 @@ from kart_core.resolved import resolved
 from kart_core.target import declared, flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kart_core.plugin import Stat
     from kart_core.task import TaskOnKart
@@ -71,13 +71,19 @@ class Plan:
         return "\n".join(f"{node.action:7} {node.name} {node.unique_id[:8]}: {node.reason}" for node in self.nodes)
 
 
-def make_plan(roots: Sequence[AnyTask], rerun_roots: bool = False, rerun_from: Iterable[str] = ()) -> Plan:
+def make_plan(
+    roots: Sequence[AnyTask],
+    rerun_roots: bool = False,
+    rerun_from: Iterable[str] = (),
+    expect: Callable[[int], None] | None = None,
+) -> Plan:
     """The plan for some roots. It looks at what is stored and changes nothing.
 
     Args:
         roots: the tasks that are asked for.
         rerun_roots: whether the roots run though they are stored.
         rerun_from: names of classes; they and all that depends on them run.
+        expect: told early, and again and again, how many tasks of one distance from the roots will run.
 
     Raises:
         GraphError: the tasks make no graph that can run.
@@ -88,14 +94,16 @@ def make_plan(roots: Sequence[AnyTask], rerun_roots: bool = False, rerun_from: I
     forced = _reruns(graph, root_nodes, tuple(rerun_from))
     if rerun_roots:
         forced.update((node, "it is asked to rerun") for node in root_nodes)
-    _decide(graph, root_nodes, forced)
+    _decide(graph, root_nodes, forced, expect)
     nodes = [node for node in graph.nodes() if node.action != "skip"]
     _refuse_shared_paths(nodes)
     _tell_of_other_code(nodes)
     return Plan(tuple(dict.fromkeys(root_nodes)), nodes)
 
 
-def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> None:
+def _decide(
+    graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str], expect: Callable[[int], None] | None
+) -> None:
     """Decides level by level, so that each workspace is asked for a whole level at once."""
     level = list(dict.fromkeys(roots))
     strict: list[Node] = []
@@ -124,6 +132,9 @@ def _decide(graph: Graph, roots: Sequence[Node], forced: Mapping[Node, str]) -> 
                 node.action, node.reason = "reuse", _STORED
             else:
                 _set(node, lacking, record)
+        if expect is not None:
+            rerun = sum(not node.task._kart_wraps for node in reasons)
+            expect(rerun + sum(node.action == "run" for node in asked))
         below: list[Node] = []
         for node in level:
             if node.task._kart_wraps:

@@ -41,14 +41,6 @@ told = json.loads(told)
 sys.path[:], sys.argv[:] = told["path"], told["argv"]
 from importlib import import_module
 getattr(import_module(told["module"]), told["function"])(descriptor)
-# As the interpreter ends, save that memory which is given back anyway is not taken apart piece by piece.
-import atexit, os, threading
-threading._shutdown()
-atexit._run_exitfuncs()
-for stream in (sys.stdout, sys.stderr):
-    if stream is not None and not stream.closed:
-        stream.flush()
-os._exit(0)
 """
 _PATIENCE = 5.0  # seconds for a process to end that has closed its socket
 

@@ -6,6 +6,7 @@ begun while it is busy, and ends with all that it started when the process that 
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -71,6 +72,7 @@ def main(descriptor: int) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # until now an interrupt ended it without a word
+    gc.freeze()  # what is there before the user's code lives as long as the process: to look through it takes its time
     os.set_inheritable(descriptor, False)  # a program that a task starts would keep it open after this process
     remote = Remote(Connection(descriptor))
     try:
