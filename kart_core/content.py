@@ -87,13 +87,14 @@ def _reserve(handle: int, start: int, length: int) -> None:
     Only Linux's own call will do: `os.posix_fallocate` writes a byte into each block where a file system lacks that.
     Where it is refused nothing is lost, and what is wrong is told by the writing itself.
     """
-    if sys.platform == "linux" and sys.maxsize > 1 << 32:
+    if sys.platform != "linux" or sys.maxsize <= 1 << 32:
+        return
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # some Pythons have no ctypes, some systems no call
         import ctypes
 
         keep_size = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
-        fallocate = getattr(ctypes.CDLL(None), "fallocate", None)
-        if fallocate is not None:
-            fallocate(ctypes.c_int(handle), ctypes.c_int(keep_size), ctypes.c_int64(start), ctypes.c_int64(length))
+        fallocate = ctypes.CDLL(None).fallocate
+        fallocate(ctypes.c_int(handle), ctypes.c_int(keep_size), ctypes.c_int64(start), ctypes.c_int64(length))
 
 
 class _Spool:

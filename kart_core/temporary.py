@@ -37,6 +37,7 @@ _number = count()
 _own = ""  # the beginning of this process's names; made at first need
 _swept: set[str] = set()
 _swept_wholly: set[str] = set()
+_swept_of_old: set[str] = set()
 
 
 def _forget() -> None:
@@ -94,11 +95,32 @@ def clear(folder: str, processes: Collection[int]) -> None:
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
             parts = _NAME.match(name)
-            if parts is None or int(parts["pid"]) not in processes:
+            if parts is None or int(parts["pid"]) not in processes or parts["host"] != _host():
                 continue
-            if parts["host"] == _host() and parts["place"] == _place():
+            # A number may be another's by now.
+            if parts["place"] == _place() and _is_gone(int(parts["pid"]), parts["start"]):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(folder, name))
+
+
+def sweep_old(folder: str, new: str) -> None:
+    """Removes temporary files of any machine that are a day older than another; at most once per process and folder.
+
+    For folders of which every temporary file is gone within minutes, however long its process lives.
+
+    Args:
+        folder: the folder, with a slash at its end.
+        new: a file that was written there just now: by the storage's clock.
+    """
+    if folder in _swept_of_old:
+        return
+    _swept_of_old.add(folder)
+    with contextlib.suppress(OSError):
+        limit = os.stat(new).st_mtime - _UNTOUCHED
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _NAME.match(entry.name) and entry.stat().st_mtime < limit:
+                    os.unlink(entry.path)
 
 
 def _is_left(path: str, name: str) -> bool:

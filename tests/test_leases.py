@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from kart_core import config
 from kart_core.builtin.fsspec_store import FsspecStore
 from kart_core.builtin.local_store import LocalStore
 from kart_core.execution import leases
-from kart_core.execution.leases import Lease, LostLease, Taken, TakenElsewhere, Terms, Watch, take
+from kart_core.execution.leases import Lease, Links, LostLease, Taken, TakenElsewhere, Terms, Watch, take
 from kart_core.execution.leases.slots import NumberedSlot, slot_of
 from kart_core.execution.locking import Locking, MadeElsewhere
 from kart_core.execution.worker import Worker
@@ -103,7 +104,7 @@ logging.basicConfig(level=logging.WARNING, format="%(message)s")
 """
 
 HOLDER = """
-from kart_core.execution.leases import LostLease, Terms, take
+from kart_core.execution.leases import LostLease, Links, Terms, take
 from kart_core.workspace import open_workspace
 lease = take(open_workspace(sys.argv[1]), sys.argv[2], "pipeline.Train", Terms(renew_every=0.1, expiry=1.5))
 print("taken", flush=True)
@@ -113,6 +114,14 @@ for line in sys.stdin:
         print("held", flush=True)
     except LostLease as error:
         print("lost", error, flush=True)
+"""
+
+LINKER = """
+from kart_core.execution.leases import Links, Terms
+from kart_core.workspace import open_workspace
+lease = Links(open_workspace(sys.argv[1]), "pipeline.Train", Terms(renew_every=0.1, expiry=1.5)).take(sys.argv[2])
+print("taken" if lease else "not taken", flush=True)
+sys.stdin.read()
 """
 
 
@@ -192,11 +201,25 @@ def test_leases_of_two_tasks_know_nothing_of_one_another(workspace: Workspace) -
     second.release()
 
 
-def test_leases_that_one_process_takes_in_a_moment_are_lost_each_for_itself(workspace: Workspace) -> None:
-    """On a local disk they share a file."""
-    first, second = taken(workspace), taken(workspace, unique_id=ID[::-1])
-    if workspace.storage.shared == "machine" and hasattr(os, "link"):
-        assert len({os.stat(Path(workspace.url, ".kart", "leases", name)).st_ino for name in (ID, ID[::-1])}) == 1
+def linked(workspace: Workspace) -> Callable[[str], Lease | None]:
+    """Takes leases as a worker does, which on a local disk are links to one file."""
+    links = Links(workspace, "pipeline.Train", SHORT)
+
+    def take_(unique_id: str) -> Lease | None:
+        lease = links.take(unique_id)
+        if lease is not None:
+            _mine.append(lease)
+        return lease
+
+    return take_
+
+
+def test_leases_that_are_links_to_one_file_are_lost_each_for_itself(workspace: Workspace) -> None:
+    take_ = linked(workspace)
+    first, second = take_(ID), take_(ID[::-1])
+    assert first is not None
+    assert second is not None
+    assert len({os.stat(Path(workspace.url, ".kart", "leases", name)).st_ino for name in (ID, ID[::-1])}) == 1
     assert leases.release(workspace, ID)
     second.check()
     later()
@@ -209,49 +232,112 @@ def test_leases_that_one_process_takes_in_a_moment_are_lost_each_for_itself(work
         first.check()
     first.release()
     other.check()
+    second.release()
+    assert files(workspace) == [ID]
 
 
-def test_a_lease_that_is_taken_twice_in_a_moment_has_two_contents(workspace: Workspace) -> None:
+def test_a_lease_that_is_a_link_is_renewed_lost_and_taken_over_like_any(workspace: Workspace) -> None:
+    take_ = linked(workspace)
+    lease = take_(ID)
+    assert lease is not None
+    slot = slot_of(workspace.store, ID)
+    assert take_(ID) is None
+    assert isinstance(take(workspace, ID, "pipeline.Train", SHORT), Taken)
+    seen = slot.look()
+    while slot.look() == seen:
+        time.sleep(0.01)
+    next_ = taken(workspace, expired=slot.look())
+    later()
+    with pytest.raises(LostLease):
+        lease.check()
+    assert files(workspace) == [ID, f"{ID}.2"]
+    lease.release()
+    next_.check()
+    next_.release()
+    assert files(workspace) == []
+
+
+def test_no_link_is_taken_for_a_lease_beside_a_successor(workspace: Workspace) -> None:
+    """Somebody has taken over, and who was late has removed the first file."""
+    take_ = linked(workspace)
+    workspace.store.put(f".kart/leases/successors/{ID}.2", b"taken over")
+    assert take_(ID) is None
+    assert files(workspace) == [f"{ID}.2"]
+
+
+def test_a_task_whose_lease_is_taken_twice_in_a_moment_has_two_contents(workspace: Workspace) -> None:
+    take_ = linked(workspace)
     contents: set[bytes] = set()
     for _ in range(10):
-        lease = taken(workspace)
+        lease = take_(ID) or taken(workspace)
         contents.add(slot_of(workspace.store, ID).look()[0].data)
         lease.release()
     assert len(contents) == 10
 
 
-def test_leases_are_taken_where_there_are_no_hard_links(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_taken_after_a_lease_was_lent_is_not_renewed_with_it(workspace: Workspace) -> None:
+    take_ = linked(workspace)
+    lent = take_(ID)
+    assert lent is not None
+    lent.lend()
+    assert take_(ID[::-1]) is not None
+    assert len({os.stat(Path(workspace.url, ".kart", "leases", name)).st_ino for name in (ID, ID[::-1])}) == 2
+
+
+def test_no_link_is_taken_where_there_are_none(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "no hard links here")
 
     monkeypatch.setattr(os, "link", refuse)
+    assert linked(workspace)(ID) is None
     lease = taken(workspace)
     assert isinstance(take(workspace, ID, "pipeline.Train", SHORT), Taken)
     lease.release()
     assert files(workspace) == []
 
 
-def test_leases_are_taken_again_after_somebody_has_deleted_their_folder(workspace: Workspace) -> None:
-    taken(workspace).release()
+def test_links_are_taken_again_after_somebody_has_deleted_their_folder(workspace: Workspace) -> None:
+    take_ = linked(workspace)
+    assert take_(ID) is not None
     shutil.rmtree(Path(workspace.url, ".kart"))
-    lease = taken(workspace, unique_id=ID[::-1])
+    assert take_(ID[::-1]) is None
+    time.sleep(1.1)  # as long as a file is linked
+    lease = take_(ID[::-1])
+    assert lease is not None
     assert files(workspace) == [ID[::-1]]
-    lease.release()
 
 
 def test_a_process_that_ends_leaves_no_file_beside_its_leases(
     workspace: Workspace, process: Callable[..., Other]
 ) -> None:
     folder = Path(workspace.url, ".kart", "leases")
-    ends, is_killed = process(HOLDER, workspace.url, ID), process(HOLDER, workspace.url, ID[::-1])
+    ends, is_killed = process(LINKER, workspace.url, ID), process(LINKER, workspace.url, ID[::-1])
     assert (ends.hear(), is_killed.hear()) == ("taken", "taken")
     ends.close()
     assert ends.wait() == 0
+    assert len([path.name for path in folder.iterdir() if path.suffix == ".tmp"]) == 1
+    left = next(path for path in folder.iterdir() if path.suffix == ".tmp")
     is_killed.end()
-    later_one = process(HOLDER, workspace.url, "c" * 32)
-    assert later_one.hear() == "taken"
-    (left,) = [path.name for path in folder.iterdir() if path.suffix == ".tmp"]
-    assert f"-{later_one.pid}-" in left
+    assert left.exists()
+    os.utime(left, (0, 0))  # a day later
+    third = process(LINKER, workspace.url, "c" * 32)
+    assert third.hear() == "taken"
+    (found,) = [path.name for path in folder.iterdir() if path.suffix == ".tmp"]
+    assert f"-{third.pid}-" in found
+
+
+@pytest.mark.skipif(not hasattr(os, "umask") or os.name != "posix", reason="permissions")
+def test_whoever_may_write_leases_may_take_over_whatever_another_s_umask(workspace: Workspace) -> None:
+    folder = Path(workspace.url, ".kart", "leases")
+    taken(workspace).release()
+    folder.chmod(0o2777)
+    before = os.umask(0o077)
+    try:
+        taken(workspace)
+        taken(workspace, expired=slot_of(workspace.store, ID).look()).release()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((folder / "successors").stat().st_mode) == 0o2777
 
 
 def test_who_holds_a_lease_is_said_for_people(workspace: Workspace) -> None:

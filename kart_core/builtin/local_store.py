@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from errno import EINVAL, EISDIR, EOPNOTSUPP, EXDEV
+from errno import EINVAL, EISDIR, ENOSYS, EOPNOTSUPP, EPERM, EXDEV
 from typing import TYPE_CHECKING, BinaryIO
 
 from kart_core.plugin import Stat, Storage, Store
@@ -53,6 +53,7 @@ class LocalStore(Store):
         self.root = os.path.normpath(root)
         self._base = self.root.rstrip(os.sep) + os.sep
         self._has_nameless = hasattr(os, "O_TMPFILE")
+        self._is_checked = False
 
     def __repr__(self) -> str:
         return f"LocalStore({self.root!r})"
@@ -161,7 +162,8 @@ class LocalStore(Store):
         except OSError:
             return self._create_without_links(path, data)
         finally:
-            os.unlink(temporary)
+            with suppress(FileNotFoundError):  # whether it is there says nothing about the other
+                os.unlink(temporary)
 
     def remove(self, path: str) -> bool:
         if ".." in path or path[:1] in ("", "/"):
@@ -216,11 +218,13 @@ class LocalStore(Store):
                 os.makedirs(folder, exist_ok=True)
                 descriptor = os.open(folder, _CREATE_NAMELESS, 0o666)
         except OSError as error:
-            if error.errno not in (EOPNOTSUPP, EISDIR, EINVAL):
-                raise
-            self._has_nameless = False  # this file system has no such files, or this system has not
-            return False
+            return self._lacks(error)
         try:
+            if not self._is_checked:
+                self._is_checked = True
+                if not _heeds_umask(descriptor):
+                    self._has_nameless = False
+                    return False
             written = os.write(descriptor, data)
             if written < len(data):
                 _write_rest(descriptor, data, written)
@@ -229,12 +233,17 @@ class LocalStore(Store):
                 os.link(source, target, src_dir_fd=descriptor, follow_symlinks=True)
             except FileExistsError:
                 self._replace(source, descriptor, target, f"{folder}{new_name()}")
-            except OSError:  # there is no /proc, or there are no links; if it is something else, the other way says so
-                self._has_nameless = False
-                return False
+            except OSError as error:
+                return self._lacks(error)
         finally:
             os.close(descriptor)
         return True
+
+    def _lacks(self, error: OSError) -> bool:
+        """Notes what there is not, on this file system or at all; whatever else is wrong, the other way says."""
+        lacking = error.errno in (EOPNOTSUPP, EISDIR, EINVAL, ENOSYS, EPERM) or not os.path.exists("/proc/self/fd")
+        self._has_nameless = not lacking
+        return False
 
     def _replace(self, source: str, descriptor: int, target: str, temporary: str) -> None:
         """Puts a file without a name in the place of another."""
@@ -304,6 +313,15 @@ class LocalStore(Store):
         """Whether a link to a folder leads to one that holds it: following it would never end."""
         held_by = os.path.realpath(self._base + folder) + os.sep
         return held_by.startswith(os.path.join(os.path.realpath(self._base + folder + name), ""))
+
+
+def _heeds_umask(descriptor: int) -> bool:
+    """Whether a new file without a name has the permissions that it should: some kernels before 5.19 forget them."""
+    with suppress(OSError, ValueError), open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return not os.fstat(descriptor).st_mode & int(line.split()[1], 8)
+    return False
 
 
 def _write_rest(descriptor: int, data: bytes, written: int) -> None:

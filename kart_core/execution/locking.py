@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from kart_core.errors import KartError
-from kart_core.execution.leases import Lease, TakenElsewhere, Terms, take
+from kart_core.execution.leases import Lease, Links, TakenElsewhere, Terms, has_links, release, take
 from kart_core.records import forget
 from kart_core.workspace import guarded
 
@@ -46,6 +47,7 @@ class Locking:
     def __init__(self, processes: int = 1, terms: Terms | None = None) -> None:
         self._several = processes > 1
         self._terms = terms or Terms.configured()
+        self._links: dict[Resolved, Links] = {}
 
     def applies(self, here: Resolved) -> bool:
         """Whether a task of these settings runs under a lease.
@@ -82,12 +84,28 @@ class Locking:
             TakenElsewhere: another works on the task.
             StorageError: the workspace cannot be read or written.
         """
+        if expired is None and (links := self._links.get(here)) is not None:
+            lease = self._quick(links, here, unique_id)
+            if lease is not None:
+                return lease
         if not self.applies(here):
             return None
         lease = take(here.workspace, unique_id, here.name, self._terms, expired)
         if isinstance(lease, Lease):
+            # A task that was given settings of its own shares them with no other.
+            if not here.given and here not in self._links and has_links(here.workspace.store):
+                self._links[here] = Links(here.workspace, here.name, self._terms)
             return lease
         raise TakenElsewhere(f"{here.name} {unique_id} is run by {lease}", lease)
+
+    @staticmethod
+    def _quick(links: Links, here: Resolved, unique_id: str) -> Lease | None:
+        try:
+            return links.take(unique_id)
+        except KeyboardInterrupt:
+            # It may have come when the lease was there already: then nobody is to wait for its expiry.
+            release(here.workspace, unique_id, os.getpid())
+            raise
 
     def begin(
         self, here: Resolved, unique_id: str, planned: Stat | None, expired: Seen | None = None

@@ -1,6 +1,6 @@
 """Worker processes that start while their run is still being planned.
 
-A Python takes a tenth of a second to start, a plan of many tasks as long: on two cores they need not wait for each other.
+A Python takes a tenth of a second to start, a plan of many tasks as long: on two cores neither need wait for the other.
 How many are started is what the plan has seen so far: as many as there are tasks of one distance from the roots that
 will run, for those may run at the same time. Where nothing runs none is started.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from kart_core.execution.leases.facts import Holder, LostLease, Seen, Taken, TakenElsewhere
 from kart_core.execution.leases.lease import Handed, Lease, adopt, take
+from kart_core.execution.leases.links import Links, has_links
 from kart_core.execution.leases.listing import Held, leases, release, release_expired
 from kart_core.execution.leases.ready import clear_after
 from kart_core.execution.leases.terms import Terms
@@ -20,6 +21,7 @@ __all__ = [
     "Held",
     "Holder",
     "Lease",
+    "Links",
     "LostLease",
     "Seen",
     "Taken",
@@ -28,6 +30,7 @@ __all__ = [
     "Watch",
     "adopt",
     "clear_after",
+    "has_links",
     "leases",
     "release",
     "release_expired",

@@ -6,13 +6,14 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kart_core.errors import StorageError
 from kart_core.execution.leases.facts import LostLease, Seen, Taken, content, holder_of
-from kart_core.execution.leases.ready import ready, remove
+from kart_core.execution.leases.ready import remove
 from kart_core.execution.leases.slots import slot_of
 from kart_core.workspace import guarded
 
@@ -31,7 +32,7 @@ _MOMENT: Final = 0.005
 """Seconds for which what was just seen on a local disk need not be looked at again."""
 
 # An owner counts the time for which its machine slept too: others did not sleep.
-_clock: Final[Callable[[], float]] = (
+clock: Final[Callable[[], float]] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
 
@@ -70,36 +71,28 @@ def take(workspace: Workspace, unique_id: str, task: str, terms: Terms, expired:
 def _taken(workspace: Workspace, unique_id: str, task: str, terms: Terms, expired: Seen | None) -> Lease | Taken:
     workspace.ensure_format(again=False)
     slot = slot_of(workspace.store, unique_id)
-    began = _clock()
-    write = partial(_stamp, task, terms)
+    token, since, data = stamp(task, terms)
     with guarded(workspace, f".kart/leases/{unique_id}"):
-        folder = slot.folder if expired is None else None
-        file = None if folder is None else ready(folder, task, (terms.renew_every, terms.expiry), began, write)
-        if file is None or not file.may_be(unique_id):
-            file = None
-            token, since, data = write()
-        else:
-            token, since, data = file.token, file.since, file.data
         for _ in range(_TRIES):
-            claim = slot.claim(data, file) if expired is None else slot.succeed(expired, data)
+            began = clock()
+            claim = slot.claim(data) if expired is None else slot.succeed(expired, data)
             if claim is not None:
                 if expired is not None:
                     _say_taken_over(task, unique_id, expired)
-                lease = Lease(workspace, slot, claim, token, unique_id, task, terms, since, began)
+                lease = Lease(workspace, claim, token, unique_id, task, terms, since, began)
                 heart.add(lease)
                 return lease
-            expired = file = None
+            expired = None
             seen = slot.look()
             if seen:
                 return Taken(seen)
-            began = _clock()
     raise StorageError(
         f"{workspace.where(f'.kart/leases/{unique_id}')} can neither be created nor read; check that you may write "
         "there, or set should_lock_run = false"
     )
 
 
-def _stamp(task: str, terms: Terms) -> tuple[str, float, bytes]:
+def stamp(task: str, terms: Terms) -> tuple[str, float, bytes]:
     """The token of a new lease, when it was taken, and what is written into it."""
     token, since = f"{_process}-{next(_number)}", time.time()
     return token, since, content(token, task, since, terms, 0)
@@ -135,10 +128,9 @@ def adopt(workspace: Workspace, handed: Handed) -> Lease:
         The lease; whether it was lost meanwhile, `Lease.check` says.
     """
     claim, token, unique_id, task, terms, since, beats = handed
-    slot = slot_of(workspace.store, unique_id)
     # When the other saw it last, its own clock says, which is no proof here: so late that a look is due, and no later.
-    began = _clock() - 0.75 * terms.expiry
-    lease = Lease(workspace, slot, claim, token, unique_id, task, terms, since, began, beats)
+    began = clock() - 0.75 * terms.expiry
+    lease = Lease(workspace, claim, token, unique_id, task, terms, since, began, beats)
     lease.renew_if_due()
     heart.add(lease)
     return lease
@@ -150,12 +142,17 @@ class Lease:
     Attributes:
         unique_id: of the task.
         task: its name.
+        link: the path of the lease on this machine, where it is a link to a file of this process.
     """
+
+    # Most leases are short: these hold for them as they stand here.
+    link: str | None = None
+    _failing = _lent = _resting = False
+    _known_slot: Slot | None = None
 
     def __init__(
         self,
         workspace: Workspace,
-        slot: Slot,
         claim: Claim,
         token: str,
         unique_id: str,
@@ -169,21 +166,24 @@ class Lease:
         self.task = task
         self.terms = terms
         self._workspace = workspace
-        self._slot = slot
         self._claim: Claim | None = claim
         self._last = claim
         self._token = token
         self._since = since
         self._renewed = self._seen = began
         self._beats = beats
-        self._failing = False
-        self._lent = self._resting = False
         self._lock = threading.Lock()
         self._margin = terms.expiry / 2
         self._far = workspace.storage.shared == "network"
 
     def __repr__(self) -> str:
         return f"Lease({self.task} {self.unique_id})"
+
+    @property
+    def _slot(self) -> Slot:
+        if self._known_slot is None:
+            self._known_slot = slot_of(self._workspace.store, self.unique_id)
+        return self._known_slot
 
     def check(self) -> None:
         """Makes sure that the lease is still held: right before anything is stored.
@@ -196,7 +196,7 @@ class Lease:
         """
         with self._lock:
             if self._claim is not None and not self._is_sure():
-                began = _clock()
+                began = clock()
                 with guarded(self._workspace, self._path):
                     self._settle(self._slot.held(self._claim), began)
             if self._claim is not None:
@@ -210,8 +210,13 @@ class Lease:
             claim, self._claim = self._claim, None
             if claim is None:
                 return
+            sure = not self._lent and clock() - self._renewed < self._margin
             try:
-                self._slot.vacate(claim, sure=not self._lent and _clock() - self._renewed < self._margin)
+                if self.link is not None and sure:
+                    with suppress(FileNotFoundError):
+                        os.unlink(self.link)
+                else:
+                    self._slot.vacate(claim, sure)
             except OSError as error:
                 _log.warning(
                     "the lease of %s %s could not be given back (%s); it ends in %g s",
@@ -231,6 +236,7 @@ class Lease:
         with self._lock:
             self._lent = True
             handed = Handed(self._last, self._token, self.unique_id, self.task, self.terms, self._since, self._beats)
+        remove()  # what is taken from now on is not renewed by who borrows this one
         if self._slot.blind:
             self.rest()
         return handed
@@ -244,9 +250,9 @@ class Lease:
     def renew_if_due(self) -> None:
         """Renews the lease unless that was done a moment ago; a failure is told, and tried again the next time."""
         with self._lock:
-            if self._claim is None or self._resting or _clock() - self._renewed < self.terms.renew_every / 2:
+            if self._claim is None or self._resting or clock() - self._renewed < self.terms.renew_every / 2:
                 return
-            began = _clock()
+            began = clock()
             self._beats += 1
             try:
                 data = content(self._token, self.task, self._since, self.terms, self._beats)
@@ -256,7 +262,7 @@ class Lease:
                     self._failing = True
                     _log.warning("the lease of %s %s could not be renewed: %s", self.task, self.unique_id, error)
                 return
-            if self._slot.blind and _clock() - self._renewed >= self.terms.expiry:
+            if self._slot.blind and clock() - self._renewed >= self.terms.expiry:
                 claim = None
             self._settle(claim, began)
             if claim is not None:
@@ -271,8 +277,8 @@ class Lease:
         request; that it was seen is none, for it may be taken over the moment after. Elsewhere a look costs little,
         and finds out too that the lease was released by hand.
         """
-        now = _clock()
-        return now - self._renewed <= self._margin if self._far else now - max(self._renewed, self._seen) <= _MOMENT
+        now = clock()
+        return now - self._renewed <= self._margin if self._far else now - self._seen <= _MOMENT
 
     @property
     def _path(self) -> str:

@@ -18,117 +18,94 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from kart_core.execution.leases.facts import FOLDER
-from kart_core.temporary import clear, new_name, sweep
+from kart_core.temporary import clear, new_name, sweep_old
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from kart_core.plugin import Store
 
-__all__ = ["Ready", "clear_after", "forget", "ready", "remove"]
+__all__ = ["Ready", "clear_after", "remove"]
 
 _LIFE: Final = 1.0
 """Seconds for which a file is linked."""
-
-_MOST: Final = 8
-"""Files that stand ready at the same time: one for each class of tasks that take turns."""
 
 
 class Ready:
     """A file that holds what a lease says.
 
-    Attributes:
-        token: the lease's own.
-        since: when it was written, in seconds since the epoch.
+    Args:
+        folder: of the leases, on this machine, with a slash at its end.
+        token: of the leases that it is for.
+        since: seconds since the epoch.
         data: its content.
+        now: seconds, by the clock that leases go by.
+
+    Attributes:
+        until: when it is to be linked no more, by the same clock.
+
+    Raises:
+        OSError: it cannot be written.
     """
 
-    __slots__ = ("_until", "_used", "data", "path", "since", "token")
+    __slots__ = ("_used", "data", "path", "since", "token", "until")
 
-    def __init__(self, path: str, token: str, since: float, data: bytes, until: float) -> None:
-        self.path = path
+    def __init__(self, folder: str, token: str, since: float, data: bytes, now: float) -> None:
+        self.path = f"{folder}{new_name()}"
         self.token = token
         self.since = since
         self.data = data
-        self._until = until
+        self.until = now + _LIFE
         self._used: dict[str, object] = {}
+        with _lock:
+            for old in [file for file in _written if file.until <= now]:
+                old.remove()
+            _written[self] = None
+        try:
+            _write(self.path, data)
+        except BaseException:
+            self.remove()
+            raise
+        sweep_old(folder, self.path)
 
-    def is_fresh(self, now: float) -> bool:
-        """Whether it may still be linked."""
-        return now < self._until
-
-    def may_be(self, name: str) -> bool:
-        """Whether it has never been linked under a name; it counts as linked from now on."""
-        mine = object()
-        return self._used.setdefault(name, mine) is mine
-
-    def link(self, name: str) -> bool | None:
-        """Links it; whether that was the first file of the name, or None where it cannot be linked.
+    def link(self, unique_id: str, name: str) -> bool:
+        """Links it, unless it has been linked there before; whether it is the lease of the task now.
 
         Args:
-            name: the path of the lease, for which `may_be` has said yes.
+            unique_id: the task's.
+            name: the path of the task's lease, on this machine.
         """
+        mine = object()
+        if self._used.setdefault(unique_id, mine) is not mine:
+            return False
         try:
             os.link(self.path, name)
         except FileExistsError:
             # A network file system may do it, lose the answer, do it again, and find it done.
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 return os.path.samefile(self.path, name)
             return False
         except OSError:  # there are no links there, or the folder is gone
-            return None
+            return False
         return True
 
+    def remove(self) -> None:
+        """Removes it; it is linked no more, and the leases that it has become are as they were."""
+        self.until = float("-inf")
+        _written.pop(self, None)
+        with suppress(OSError):  # it is gone with its folder; or it stays until somebody sweeps
+            os.unlink(self.path)
 
-_ready: dict[tuple[str, str, float, float], Ready] = {}
+
+_written: dict[Ready, None] = {}
 _lock = Lock()
 
 
-def ready(
-    folder: str,
-    task: str,
-    terms: tuple[float, float],
-    now: float,
-    write: Callable[[], tuple[str, float, bytes]],
-) -> Ready | None:
-    """A file that may be linked now; None where there can be none.
-
-    Args:
-        folder: of the leases, on this machine, with a slash at its end.
-        task: ``module.Class``.
-        terms: how long the lease lives, which its content says.
-        now: seconds, by the clock that leases go by.
-        write: gives the token, the time and the content of a new one.
-    """
-    key = (folder, task, *terms)
-    found = _ready.get(key)
-    if found is not None and found.is_fresh(now):
-        return found
-    with _lock:
-        for old in [one for one, file in _ready.items() if not file.is_fresh(now)]:
-            _remove(_ready.pop(old))
-        if len(_ready) >= _MOST:
-            _remove(_ready.pop(next(iter(_ready))))
-        token, since, data = write()
-        path = f"{folder}{new_name()}"
-        made = _ready[key] = Ready(path, token, since, data, now + _LIFE)
-        try:
-            sweep(folder)
-            _write(path, data)
-        except BaseException as error:
-            _remove(_ready.pop(key))
-            if isinstance(error, OSError):
-                return None  # whoever writes the lease itself says what is wrong
-            raise
-    return made
-
-
 def remove() -> None:
-    """Removes the files that stand ready."""
+    """Removes the files of this process that stand ready."""
     with _lock:
-        for file in list(_ready.values()):
-            _remove(file)
-        _ready.clear()
+        for file in list(_written):
+            file.remove()
 
 
 def clear_after(store: Store, processes: Collection[int]) -> None:
@@ -143,11 +120,13 @@ def clear_after(store: Store, processes: Collection[int]) -> None:
         clear(folder, processes)
 
 
-def forget() -> None:
-    """Leaves them to the process from which this one was forked."""
+def _in_new_process() -> None:
+    """They are left to the process from which this one was forked."""
     global _lock
     _lock = Lock()
-    _ready.clear()
+    for file in list(_written):
+        file.until = float("-inf")
+    _written.clear()
 
 
 def _write(path: str, data: bytes) -> None:
@@ -157,17 +136,10 @@ def _write(path: str, data: bytes) -> None:
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         descriptor = os.open(path, flags, 0o666)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(file: Ready) -> None:
-    with suppress(OSError):  # it is gone with its folder; or it stays, and is removed when this process is no more
-        os.unlink(file.path)
+    with open(descriptor, "wb") as file:
+        file.write(data)
 
 
 atexit.register(remove)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget)
+    os.register_at_fork(after_in_child=_in_new_process)

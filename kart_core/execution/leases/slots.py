@@ -33,6 +33,8 @@ can cost that a task runs twice; the second lasts as long as the write itself. T
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
@@ -40,10 +42,10 @@ from kart_core.execution.leases.facts import FOLDER, Entry, Seen, over, token_of
 from kart_core.plugin import ConditionalStore
 
 if TYPE_CHECKING:
-    from kart_core.execution.leases.ready import Ready
     from kart_core.plugin import Store
 
-_SUCCESSORS: Final = f"{FOLDER}/successors"
+SUCCESSORS: Final = f"{FOLDER}/successors"
+"""Where those files of leases are that somebody wrote who took over."""
 
 
 class Claim(NamedTuple):
@@ -61,16 +63,8 @@ class Slot(Protocol):
     blind: bool
     """Whether a renewal that comes too late could overwrite the lease of another."""
 
-    folder: str | None
-    """The folder of this machine in which a `Ready` file can be linked as the lease, with a slash at its end."""
-
-    def claim(self, data: bytes, file: Ready | None = None) -> Claim | None:
-        """Takes the slot if nobody has it.
-
-        Args:
-            data: what is written.
-            file: holds that already, and may be linked here.
-        """
+    def claim(self, data: bytes) -> Claim | None:
+        """Takes the slot if nobody has it."""
         ...
 
     def look(self, before: Seen = ()) -> Seen:
@@ -119,13 +113,12 @@ class ConditionalSlot(Slot):
     """A slot that is one file, written and removed on condition."""
 
     blind = False
-    folder = None
 
     def __init__(self, store: ConditionalStore, path: str) -> None:
         self._store = store
         self._path = path
 
-    def claim(self, data: bytes, file: Ready | None = None) -> Claim | None:  # noqa: ARG002 - there is no folder
+    def claim(self, data: bytes) -> Claim | None:
         return self._written(data, None)
 
     def look(self, before: Seen = ()) -> Seen:
@@ -182,15 +175,17 @@ class NumberedSlot(Slot):
         self._store = store
         self._unique_id = unique_id
         self._first = path = f"{FOLDER}/{unique_id}"
-        self._local = store.local_path(path)
-        self.blind = self._local is None
-        self.folder = None if self._local is None else self._local[: -len(unique_id)]
+        self.blind = store.local_path(path) is None
 
-    def claim(self, data: bytes, file: Ready | None = None) -> Claim | None:
-        linked = None if file is None or self._local is None else file.link(self._local)
-        if not (self._store.create(self._first, data) if linked is None else linked):
+    def claim(self, data: bytes) -> Claim | None:
+        if not self._store.create(self._first, data):
             return None
-        if self._store.stat(self._path(2)) is not None:
+        try:
+            is_free = self._store.stat(self._path(2)) is None
+        except BaseException:
+            self._remove(1, data)
+            raise
+        if not is_free:
             self._remove(1, data)
             return None
         return Claim(1, data)
@@ -206,6 +201,7 @@ class NumberedSlot(Slot):
 
     def succeed(self, seen: Seen, data: bytes) -> Claim | None:
         claim = Claim(seen[-1].number + 1, data)
+        self._make_folder()
         if not self._store.create(self._path(claim.number), data):
             return None
         now = self.look()
@@ -243,8 +239,17 @@ class NumberedSlot(Slot):
             number -= 1
             gone = self._remove(number, over(data))
 
+    def _make_folder(self) -> None:
+        """Makes the folder of successors for all who may write leases, whatever the umask of this process."""
+        folder, leases = self._store.local_path(SUCCESSORS), self._store.local_path(FOLDER)
+        if folder is None or leases is None or os.path.isdir(folder) or not os.path.isdir(leases):
+            return
+        with suppress(FileExistsError):
+            os.mkdir(folder)
+            os.chmod(folder, stat.S_IMODE(os.stat(leases).st_mode))
+
     def _path(self, number: int) -> str:
-        return self._first if number == 1 else f"{_SUCCESSORS}/{self._unique_id}.{number}"
+        return self._first if number == 1 else f"{SUCCESSORS}/{self._unique_id}.{number}"
 
     def _entry(self, number: int) -> Entry | None:
         path = self._path(number)
