@@ -73,6 +73,8 @@ class WorkerProcess:
         with suppress(OSError):  # one that has ended already is heard of like any other
             here.sendall(message)
         self._connection = Connection(here.detach())
+        self._poll = select.poll()  # `Connection.poll` makes one each time
+        self._poll.register(self._connection.fileno(), select.POLLIN)
         self._ending: str | None = None
 
     @property
@@ -103,7 +105,7 @@ class WorkerProcess:
 
     def has_message(self) -> bool:
         """Whether `receive` would not wait."""
-        return self._connection.poll()
+        return bool(self._poll.poll(0))
 
     def interrupt(self) -> None:
         """Asks for an end, as Ctrl-C does; whoever takes no notice is to be killed."""

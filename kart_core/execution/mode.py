@@ -69,7 +69,7 @@ class Mode:
         Raises:
             ConfigError: a workspace that the workers cannot share, or a resource of which there is too little.
         """
-        for node in nodes:
+        for node in {node.resolved: node for node in nodes}.values():
             policy = shape_of(type(node.task)).policy
             for name, amount in policy.resources.items():
                 limit = self.limits.get(name, 1)
