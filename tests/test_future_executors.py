@@ -16,6 +16,7 @@ import pytest
 
 import kart_core as kart
 from kart_core.building import RunReport, execute
+from kart_core.execution import futures
 from tests.future_sessions import Futures, Pools, wait_for
 
 PIPE = """\
@@ -92,6 +93,14 @@ class Fibonacci(kart.TaskOnKart[int]):
 
     def run(self) -> int:
         return sum(self.load()) if self.i > 1 else self.i
+
+
+class Rung(kart.TaskOnKart[int]):
+    side: int
+    below: tuple["Rung", ...] = ()
+
+    def run(self) -> int:
+        return (self.side + sum(self.load(self.below))) % 1000
 
 
 class FailsOrKills(kart.TaskOnKart[int]):
@@ -381,6 +390,25 @@ def test_the_links_of_a_chain_go_together(pipe: Any, monkeypatch: pytest.MonkeyP
     inline = kart.build(pipe.Fibonacci(i=200), workspace_directory="inline")
     assert build(pipe.Fibonacci(i=200)) == inline
     assert len(submitted) < 60
+
+
+def test_short_tasks_of_a_narrow_graph_go_together(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ladder: at every step two tasks that each need both of the step before."""
+    submitted: list[str] = []
+    submit = Pools.submit
+
+    def counted(self: Any, *args: Any, demand: Any) -> Any:
+        submitted.append(demand.name)
+        return submit(self, *args, demand=demand)
+
+    monkeypatch.setattr(Pools, "submit", counted)
+    monkeypatch.setattr(futures, "NEAR", 1.0)  # however slow the machine is
+    step: tuple[Any, ...] = ()
+    for _ in range(100):
+        step = tuple(pipe.Rung(side=side, below=step) for side in (1, 2))
+    inline = kart.build(*step, workspace_directory="inline")
+    assert build(*step) == inline
+    assert len(submitted) < 100
 
 
 def test_behind_a_link_that_fails_no_other_runs(pipe: Any) -> None:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 BUDGET: Final = 0.1
 """Seconds of work that one piece holds."""
+NEAR: Final = 0.003
+"""Seconds of work that are done where they are sooner than they are sent elsewhere and heard of."""
 GRACE: Final = 1.0
 """Seconds that running tasks are given after an interruption."""
 PATIENCE: Final = 10.0
@@ -197,9 +199,11 @@ class FuturesCrew:
         most = max(min(_LONGEST, -(-scheduler.ready // max(self._session.workers, self._workers))), 1)
         piece = _Piece({})
         heads, expected = 0, 0.0
-        while node is not None and heads < most and expected <= BUDGET:
+        while node is not None and expected <= BUDGET:
             seconds = self._short(node)
             if piece.taken and (seconds is None or not _alike(node, first)):
+                break
+            if heads >= most and (seconds is None or expected + seconds > NEAR):
                 break
             scheduler.take()
             try:
@@ -221,21 +225,26 @@ class FuturesCrew:
 
     def _give_chain(self, node: Node, piece: _Piece, scheduler: Scheduler, expected: float) -> float:
         """Adds the tasks that wait only for what the piece holds, each after its own."""
-        while expected <= BUDGET and len(piece.taken) < _LONGEST:
-            next_ = scheduler.following(node, piece.numbers)
-            seconds = None if next_ is None else self._short(next_)
-            if next_ is None or seconds is None or not _alike(next_, node):
-                break
-            scheduler.take_early(next_)
-            before = [piece.numbers[one] for one in next_.requirements if one in piece.numbers]
-            try:
-                number = self._order(next_, piece, scheduler)
-            except Exception:
-                scheduler.returned(next_)  # the same is said when it is its turn
-                break
-            piece.chained[number] = before
-            expected += seconds
-            node = next_
+        last = [node]
+        while last and expected <= BUDGET and len(piece.taken) < _LONGEST:
+            before = last.pop()
+            following = scheduler.following(before, piece.numbers)
+            times = [seconds for next_ in following if (seconds := self._short(next_)) is not None]
+            if len(times) < len(following) or not all(_alike(next_, node) for next_ in following):
+                continue
+            if len(following) > 1 and sum(times) > NEAR:
+                continue  # they could run at the same time
+            for next_, seconds in zip(following, times, strict=True):
+                scheduler.take_early(next_)
+                needed = [piece.numbers[one] for one in next_.requirements if one in piece.numbers]
+                try:
+                    number = self._order(next_, piece, scheduler)
+                except Exception:
+                    scheduler.returned(next_)  # the same is said when it is its turn
+                    continue
+                piece.chained[number] = needed
+                expected += seconds
+                last.append(next_)
         return expected
 
     def _short(self, node: Node) -> float | None:

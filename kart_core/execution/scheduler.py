@@ -202,23 +202,20 @@ class Scheduler:
             self._use(needs)
         return node
 
-    def following(self, node: Node, others: Container[Node]) -> Node | None:
-        """The one task that can run as soon as a taken one has, and others that were taken with it: they are a chain.
-
-        Where there are several they could run at the same time, and none is given.
-        """
-        found: Node | None = None
-        for next_ in node.dependents:
-            if not 0 < next_.waiting <= _FEW or next_.action != "run" or next_ in self._early or _needs(next_):
-                continue
-            if next_.waiting == sum(one in others for one in next_.requirements):
-                if found is not None:
-                    return None
-                found = next_
-        return found
+    def following(self, node: Node, others: Container[Node]) -> list[Node]:
+        """Those that can run as soon as a taken task has, and others that were taken with it."""
+        return [
+            next_
+            for next_ in node.dependents
+            if 0 < next_.waiting <= _FEW
+            and next_.action == "run"
+            and next_ not in self._early
+            and not _needs(next_)
+            and next_.waiting == sum(one in others for one in next_.requirements)
+        ]
 
     def take_early(self, node: Node) -> None:
-        """Takes the task that `following` gave; it is returned where the one before it does not come to its end."""
+        """Takes a task that `following` gave; it is returned where the one before it does not come to its end."""
         self._early.add(node)
         node.taken = True
 
