@@ -1,8 +1,8 @@
 """``python -m benchmarks.dask``: kart on Dask beside Dask's own futures, the same graphs on the same cluster.
 
-Needs ``kart-dask``. Three graphs of 2,000 tasks: a wide one, layers of which each task needs two of the layer before,
-and a chain, of which no two run at once. The bare futures keep their results in the workers' memory; kart writes each
-to the disk, with its record, and looks whether it is there. Rounds are interleaved.
+Needs ``kart-dask``. Four graphs of 2,000 tasks: a wide one, layers of which each task needs two of the layer before, a
+ladder, which is layers of two, and a chain, of which no two run at once. The bare futures keep their results in the
+workers' memory; kart writes each to the disk, with its record, and looks whether it is there. Rounds are interleaved.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import kart_core as kart
 
 GROUPS, LEAVES, CHAIN = 20, 99, 2000
 LAYERS, WIDTH = 20, 100
+STEPS, SIDES = 1000, 2
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 
 
@@ -95,17 +96,17 @@ def wide_kart(folder: str) -> int:
     return sum(kart.build(*groups, executor="dask", workspace_directory=folder))
 
 
-def layers_bare(client: Client) -> int:
-    row = [client.submit(leaf, i, pure=False) for i in range(WIDTH)]
-    for _ in range(LAYERS - 1):
-        row = [client.submit(cell, row[i], row[(i + 1) % WIDTH], pure=False) for i in range(WIDTH)]
+def layers_bare(client: Client, layers: int = LAYERS, width: int = WIDTH) -> int:
+    row = [client.submit(leaf, i, pure=False) for i in range(width)]
+    for _ in range(layers - 1):
+        row = [client.submit(cell, row[i], row[(i + 1) % width], pure=False) for i in range(width)]
     return sum(client.gather(row))
 
 
-def layers_kart(folder: str) -> int:
-    row = [Cell(i=i, layer=0) for i in range(WIDTH)]
-    for layer in range(1, LAYERS):
-        row = [Cell(i=i, layer=layer, left=row[i], right=row[(i + 1) % WIDTH]) for i in range(WIDTH)]
+def layers_kart(folder: str, layers: int = LAYERS, width: int = WIDTH) -> int:
+    row = [Cell(i=i, layer=0) for i in range(width)]
+    for layer in range(1, layers):
+        row = [Cell(i=i, layer=layer, left=row[i], right=row[(i + 1) % width]) for i in range(width)]
     return sum(kart.build(*row, executor="dask", workspace_directory=folder))
 
 
@@ -136,11 +137,15 @@ def main() -> None:
         os.environ["KART_DASK__ADDRESS"] = cluster.scheduler_address
         times: dict[str, list[float]] = {}
         size = GROUPS * (LEAVES + 1)
-        assert size == CHAIN == LAYERS * WIDTH
+        assert size == CHAIN == LAYERS * WIDTH == STEPS * SIDES
         for number in range(ROUNDS + 1):
             cases: dict[str, tuple[Callable[[], int], Callable[[], int]]] = {
                 "wide": (lambda: here.wide_bare(client), lambda n=number: here.wide_kart(f"{folder}/wide{n}")),
                 "layers": (lambda: here.layers_bare(client), lambda n=number: here.layers_kart(f"{folder}/layers{n}")),
+                "ladder": (
+                    lambda: here.layers_bare(client, STEPS, SIDES),
+                    lambda n=number: here.layers_kart(f"{folder}/ladder{n}", STEPS, SIDES),
+                ),
                 "chain": (lambda: here.chain_bare(client), lambda n=number: here.chain_kart(f"{folder}/chain{n}")),
             }
             for graph, runs in cases.items():
@@ -155,7 +160,7 @@ def main() -> None:
     print("| ms per task | median | all rounds |\n| --- | ---: | --- |")
     for name, took_each in times.items():
         print(f"| {name} | {statistics.median(took_each):.2f} | {', '.join(f'{one:.2f}' for one in took_each)} |")
-    for graph in ("wide", "layers", "chain"):
+    for graph in ("wide", "layers", "ladder", "chain"):
         ratio = statistics.median(times[f"{graph}, kart"]) / statistics.median(times[f"{graph}, bare futures"])
         print(f"{graph}: kart takes {ratio:.2f} times what bare futures take")
 
