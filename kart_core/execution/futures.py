@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 BUDGET: Final = 0.1
 """Seconds of work that one piece holds."""
-NEAR: Final = 0.003
+NEAR: Final = 0.01
 """Seconds of work that are done where they are sooner than they are sent elsewhere and heard of."""
 GRACE: Final = 1.0
 """Seconds that running tasks are given after an interruption."""
