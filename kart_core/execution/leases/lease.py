@@ -218,6 +218,7 @@ class Lease:
                 else:
                     self._slot.vacate(claim, sure)
             except OSError as error:
+                remove()  # what is taken from now on does not renew this one, too
                 _log.warning(
                     "the lease of %s %s could not be given back (%s); it ends in %g s",
                     self.task,
