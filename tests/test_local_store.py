@@ -246,3 +246,24 @@ def test_the_record_opens_folders_and_file_urls(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"kart")
     for url in (str(tmp_path), f"{tmp_path}/", f"file://{tmp_path}"):
         assert record.open(url).read("a") == b"kart"
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without names are Linux's")
+def test_a_kernel_that_forgets_the_umask_of_nameless_files_is_not_asked_for_them(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_: Callable[..., int] = os.open
+
+    def forgetful(path: str, flags: int, *more: Any) -> int:
+        descriptor = open_(path, flags, *more)
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            os.fchmod(descriptor, 0o666)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", forgetful)
+    before = os.umask(0o027)
+    try:
+        store.put("put", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "put").stat().st_mode) == 0o640

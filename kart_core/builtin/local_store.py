@@ -317,10 +317,14 @@ class LocalStore(Store):
 
 def _heeds_umask(descriptor: int) -> bool:
     """Whether a new file without a name has the permissions that it should: some kernels before 5.19 forget them."""
-    with suppress(OSError, ValueError), open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        for line in status:
-            if line.startswith("Umask:"):
-                return not os.fstat(descriptor).st_mode & int(line.split()[1], 8)
+    with suppress(OSError, ValueError):
+        status = os.open("/proc/self/status", os.O_RDONLY)
+        try:
+            told = os.read(status, 4096)
+        finally:
+            os.close(status)
+        _, found, rest = told.partition(b"\nUmask:")
+        return bool(found) and not os.fstat(descriptor).st_mode & int(rest.split(None, 1)[0], 8)
     return False
 
 
