@@ -212,6 +212,52 @@ def test_a_second_run_on_workers_starts_no_process(pipe: Any) -> None:
     assert (len(report.ran), len(report.reused)) == (0, 1)
 
 
+GOES_WRONG = """\
+import os, signal, sys, time
+import kart_core as kart
+
+class Child(kart.TaskOnKart[int]):
+    how: str
+    def requires(self):
+        if self.how == "circle":
+            return Root(how=self.how)
+        if self.how == "interrupt":
+            time.sleep(0.3)  # workers are starting
+            signal.raise_signal(signal.SIGINT)
+        raise ValueError("no luck")
+    def run(self):
+        return 1
+
+class Root(kart.TaskOnKart[int]):
+    how: str
+    def requires(self):
+        return Child(how=self.how)
+    def run(self):
+        return 1
+
+if __name__ == "__main__":
+    try:
+        kart.build(Root(how=sys.argv[1]), workers=2)
+    except BaseException as error:
+        print(type(error).__name__)
+    try:
+        os.waitpid(-1, os.WNOHANG)
+        print("there is a child")
+    except ChildProcessError:
+        print("there is none")
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("circle", "GraphError"), ("error", "GraphError"), ("interrupt", "KeyboardInterrupt")]
+)
+def test_a_plan_that_fails_leaves_no_worker_that_has_started_meanwhile(project: Any, how: str, said: str) -> None:
+    project.write("wrong.py", GOES_WRONG)
+    done = project.python("wrong.py", how)
+    assert done.out.split("\n")[1:] == ["there is none", ""], done.err
+    assert said == done.out.split("\n")[0]
+
+
 def test_requires_is_not_called_in_a_worker(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_WORKER_ASKED", str(os.getpid()))
     inline = kart.build(pipe.ByName(n=4), workspace_directory="inline")
