@@ -217,41 +217,39 @@ class Session:
             mode.check(plan.to_run)
             locking = _locking(plan, mode)
             told = _Told(run, plan, [*self._listen, *host.current().listeners()])
-            planned = planned.pop_all()
-        with Interruption(counted=not mode.executor.in_process) as interruption, ExitStack() as stack:
-            stack.push(planned)
-            generators = stack.enter_context(Generators(needed=mode.executor.in_process and bool(plan.to_run)))
+            with Interruption(counted=not mode.executor.in_process) as interruption, ExitStack() as stack:
+                generators = stack.enter_context(Generators(needed=mode.executor.in_process and bool(plan.to_run)))
 
-            def plan_more(tasks: Sequence[AnyTask]) -> Plan:
-                more = make_plan(tasks)
-                mode.check(more.to_run)
-                if locking is not None:
-                    locking.look_first(more.to_run)
-                _check_seeds(more, generators)
-                _prepare(more, prepared)
-                return more
+                def plan_more(tasks: Sequence[AnyTask]) -> Plan:
+                    more = make_plan(tasks)
+                    mode.check(more.to_run)
+                    if locking is not None:
+                        locking.look_first(more.to_run)
+                    _check_seeds(more, generators)
+                    _prepare(more, prepared)
+                    return more
 
-            prepared = set[Workspace]()
-            _check_seeds(plan, generators)
-            _prepare(plan, prepared)
-            if others is None:
-                crew: Crew = self._inline(mode, run, generators, told, stack, locking, plan)
-            else:
-                crew = _elsewhere(others, mode.workers, run, told, interruption, locking is not None)
-                planned.pop_all()  # it is the crew's now
-            stack.callback(crew.close)
-            told.run_started()
-            scheduler = Scheduler(plan, crew, told, outcome, mode.limits, plan_more)
-            around = _around.get()
-            here = _around.set((*around, scheduler))
-            try:
-                scheduler.run()
-            except KeyboardInterrupt:
-                interrupted = True
-            finally:
-                _around.reset(here)
-                for outer in around if running.is_inside() else ():
-                    outer.made_inside(node.task for node in outcome.ran)
+                prepared = set[Workspace]()
+                _check_seeds(plan, generators)
+                _prepare(plan, prepared)
+                if others is None:
+                    crew: Crew = self._inline(mode, run, generators, told, stack, locking, plan)
+                else:
+                    crew = _elsewhere(others, mode.workers, run, told, interruption, locking is not None)
+                    planned.pop_all()  # it is the crew's now
+                stack.callback(crew.close)
+                told.run_started()
+                scheduler = Scheduler(plan, crew, told, outcome, mode.limits, plan_more)
+                around = _around.get()
+                here = _around.set((*around, scheduler))
+                try:
+                    scheduler.run()
+                except KeyboardInterrupt:
+                    interrupted = True
+                finally:
+                    _around.reset(here)
+                    for outer in around if running.is_inside() else ():
+                        outer.made_inside(node.task for node in outcome.ran)
         report = RunReport(
             run=run,
             plan=plan,

@@ -612,6 +612,15 @@ class TestLooking:
         assert (wrong.code, "did you mean --mine-top-folder?" in wrong.err) == (2, True)
         wrong = pipeline.shell("run", "pipeline:Numbers", "--mine-top-folder")
         assert (wrong.code, "--mine-top-folder needs a value" in wrong.err) == (2, True)
+        pipeline.write(
+            "rows.py",
+            "import kart_core as kart\n"
+            "class A(kart.TaskOnKart[int]):\n    mine_rows: int = 1\n    fast: bool = False\n"
+            "    def run(self): return self.mine_rows\n"
+            "class B(kart.TaskOnKart[int]):\n    n: int = 1\n    def run(self): return self.n\n",
+        )
+        done = pipeline.shell("plan", "--fast", "rows:A", "rows:B", "--mine-rows", "3", *words)  # the task's own
+        assert (done.code, "2 to run" in done.out) == (0, True), done.err
 
 
 class TestHelp:

@@ -283,6 +283,13 @@ class AsksForSecretive(kart.TaskOnKart[int]):
         return (yield Secretive())
 
 
+class AsksForNothingWithin(kart.TaskOnKart[int], timeout=100):
+    def run(self):
+        first = yield []
+        second = yield {}
+        return len(first) + len(second)
+
+
 class AsksForSecretiveWithin(AsksForSecretive, timeout=100):
     pass
 
@@ -409,6 +416,10 @@ def test_short_tasks_of_a_narrow_graph_go_together(pipe: Any, monkeypatch: pytes
     inline = kart.build(*step, workspace_directory="inline")
     assert build(*step) == inline
     assert len(submitted) < 100
+
+
+def test_a_task_with_a_timeout_may_ask_for_nothing(pipe: Any) -> None:
+    assert build(pipe.AsksForNothingWithin()) == 0
 
 
 def test_behind_a_link_that_fails_no_other_runs(pipe: Any) -> None:

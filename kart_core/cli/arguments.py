@@ -164,7 +164,14 @@ def _given(found: Sequence[_Word], options: Options) -> Iterator[Given]:
     for word in found:
         if word.kind != "option":
             continue
-        meanings = options.meanings(word.text)
+        try:
+            meanings = options.meanings(word.text)
+        except Unknown:
+            from kart_core.cli.pluginoptions import lacking
+
+            if (why := lacking(word.text)) is not None:
+                raise Unknown(why) from None
+            raise
         for meaning in meanings:
             key = (meaning.cls, meaning.name, meaning.root)
             if key in seen:

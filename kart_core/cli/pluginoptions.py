@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kart_core.cli.options import Unknown
 from kart_core.errors import PluginError
 
 if TYPE_CHECKING:
@@ -27,18 +26,33 @@ class PluginOption(NamedTuple):
 
 
 def plugin_option(option: str) -> PluginOption | None:
-    """The setting of a plugin that an option means; None where no plugin has such a name. Imports that plugin.
+    """The setting of a plugin that an option means; None where no plugin has such a one. Imports plugins of that name.
 
     Args:
         option: as written, without ``=VALUE``: ``--dask-ship``.
-
-    Raises:
-        Unknown: the plugin has no such setting.
-        PluginError: the plugin cannot be imported.
     """
-    from kart_core import host
-    from kart_core.announcements import canonical
+    for name, key, settings in _meant(option):
+        for setting in settings:
+            if setting.name == key:
+                return PluginOption(f"plugins.{name}.{key}", setting.type in _FLAGS)
+    return None
+
+
+def lacking(option: str) -> str | None:
+    """What is to be said of an option that nothing knows, where it begins with a plugin's name."""
     from kart_core.config import nearest
+
+    for name, key, settings in _meant(option):
+        found = [setting.name for setting in settings]
+        close = nearest(key, found)
+        hint = f"did you mean {_written(name, close)}?" if close else f"it has {', '.join(found) or 'none'}"
+        return f"the plugin {name} has no setting {key}, so there is no {option}; {hint}"
+    return None
+
+
+def _meant(option: str) -> Iterator[tuple[str, str, list[PluginSetting]]]:
+    """The plugins whose name an option begins with, the setting that it would be, and those that there are."""
+    from kart_core.announcements import canonical
 
     word = option.removeprefix("--")
     names = {canonical(name): name for name in _names()} if option.startswith("--") else {}
@@ -46,14 +60,7 @@ def plugin_option(option: str) -> PluginOption | None:
         name = names.get(canonical(word[:position])) if word[:position].islower() else None
         if name is None:
             continue
-        key = word[position + 1 :].replace("-", "_")
-        found = {setting.name: setting for setting in host.current().settings_of(name)}
-        if key in found:
-            return PluginOption(f"plugins.{name}.{key}", found[key].type in _FLAGS)
-        close = nearest(key, found)
-        hint = f"did you mean {_written(name, close)}?" if close else f"it has {', '.join(found) or 'none'}"
-        raise Unknown(f"the plugin {name} has no setting {key}, so there is no {option}; {hint}")
-    return None
+        yield name, word[position + 1 :].replace("-", "_"), _settings(name)
 
 
 def write_plugins(formatter: click.HelpFormatter) -> None:

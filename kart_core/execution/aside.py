@@ -119,7 +119,7 @@ class Aside:
             while self._done is None and self._error is None:
                 self._crew.fill(scheduler)
                 self._crew.wait(scheduler, None)
-                if self.tasks:
+                if self._reply is not None:  # what it waits for may be none
                     return self
         except BaseException:
             self.discard()
@@ -132,8 +132,9 @@ class Aside:
     def resume(self, failure: BaseException | None) -> float | Aside:
         """Goes on, as `go` does, when what it waits for is stored, or cannot be."""
         assert self._reply is not None
+        reply, self._reply = self._reply, None
         self.tasks = ()
-        self._reply(failure)
+        reply(failure)
         return self.go()
 
     def discard(self) -> None:

@@ -7,6 +7,7 @@ part of the line. The variables of the functions stay where they are.
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from itertools import islice
 from types import CodeType, TracebackType
@@ -21,6 +22,12 @@ MOST_PLACES: Final = 4000
 """How many places of a traceback are kept; of a longer one, the middle is left out."""
 
 _NOWHERE = -1  # what a compiler takes for a column that is not known
+
+_HOMES: Final = {
+    "<kart_core>": os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
+    "<python>": os.path.dirname(os.path.abspath(os.__file__)) + os.sep,
+}
+"""Where kart and Python themselves are, which on another machine may be elsewhere."""
 
 
 @attrs.frozen
@@ -80,11 +87,27 @@ def _place(trace: TracebackType) -> Place:
     code, frame = trace.tb_frame.f_code, trace.tb_frame
     line: int = trace.tb_lineno or code.co_firstlineno or 1
     first, last, column, end_column = next(_positions(code, trace.tb_lasti), (None, None, None, None))
-    place = (code.co_filename, code.co_name, getattr(code, "co_qualname", code.co_name))
+    place = (_away(code.co_filename), code.co_name, getattr(code, "co_qualname", code.co_name))
     module = frame.f_globals.get("__name__")
     if first != line or last is None or column is None or end_column is None:
         return Place(*place, str(module), line, line)
     return Place(*place, str(module), line, last, column, end_column)
+
+
+def _away(file: str) -> str:
+    """The name of a file as it travels."""
+    for name, home in _HOMES.items():
+        if file.startswith(home) and "site-packages" not in file[len(home) :]:
+            return name + file[len(home) :]
+    return file
+
+
+def _home(file: str) -> str:
+    """The name of a file that has travelled, here."""
+    for name, home in _HOMES.items():
+        if file.startswith(name):
+            return home + file[len(name) :]
+    return file
 
 
 def _positions(code: CodeType, at: int) -> Iterator[tuple[int | None, int | None, int | None, int | None]]:
@@ -100,7 +123,7 @@ def _raised_at(place: Place, variables: Mapping[str, Any]) -> TracebackType:
         node.lineno, node.end_lineno = place.line, place.end_line
         node.col_offset, node.end_col_offset = place.column, place.end_column
     code = compile(ast.Module([statement], []), "<place>", "exec")
-    told: dict[str, Any] = {"co_filename": place.file, "co_name": place.function}
+    told: dict[str, Any] = {"co_filename": _home(place.file), "co_name": place.function}
     if sys.version_info >= (3, 11):
         told["co_qualname"] = place.qualified
     try:

@@ -201,6 +201,8 @@ class FuturesCrew:
         heads, expected = 0, 0.0
         while node is not None and expected <= BUDGET:
             seconds = self._short(node)
+            if not piece.taken:
+                first = node
             if piece.taken and (seconds is None or not _alike(node, first)):
                 break
             if heads >= most and (seconds is None or expected + seconds > NEAR):

@@ -157,6 +157,6 @@ def _checked(cls: type[AnyTask] | Exception, code: str | None, where: str) -> ty
     assert isinstance(cls, type)
     return PluginError(
         f"the code of {cls.__module__}.{cls.__qualname__} on {where} is not that of the process that builds (digest "
-        f"{here[:8]} there, {code[:8]} here); bring the same code to all workers, and start those anew that have "
-        "imported the old"
+        f"{here[:8]} there, {code[:8]} here); bring the same code to all workers (kart-dask: --dask-ship), and start "
+        "those anew that have imported the old"
     )

@@ -270,7 +270,8 @@ def class_of(data: bytes) -> type[AnyTask] | Exception:
 
         failure = PluginError(
             f"a worker cannot import what the task needs ({type(error).__name__}: {error}); what the process that "
-            "builds can import, every worker must be able to import"
+            "builds can import, every worker must be able to import: install it there, or have the executor bring the "
+            "project's modules (kart-dask: --dask-ship)"
         )
         failure.__cause__ = error
         return failure

@@ -101,7 +101,10 @@ class Remote:
 
     def serve(self) -> None:
         """Takes the setup, and then parcels until the end."""
-        setup: Setup = pickle.loads(self._connection.recv_bytes())
+        try:
+            setup: Setup = pickle.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            return  # the process that builds was gone before the run had begun
         threading.Thread(target=self._read, name="kart-read", daemon=True).start()
         os.register_at_fork(after_in_child=partial(self._leave, forwarding.forward(self._tell, setup.levels)))
         with ExitStack() as stack:

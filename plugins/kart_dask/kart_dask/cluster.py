@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import distributed
+from distributed.comm.registry import backends
 
 from kart_core.errors import PluginError
 
@@ -48,8 +50,10 @@ class Connection:
 
     def _connected(self, settings: DaskSettings, workers: int) -> Any:
         target: Any
-        if settings.scheduler_file is not None and not os.path.exists(settings.scheduler_file):
-            raise OSError(f"there is no file {settings.scheduler_file}; has the scheduler been started?")
+        if settings.scheduler_file is not None:
+            _check_file(settings.scheduler_file)
+        if settings.address is not None:
+            _check_address(settings.address)
         if settings.address is not None:
             target = {"address": settings.address}
         elif settings.scheduler_file is not None:
@@ -93,6 +97,29 @@ class Connection:
     def close(self) -> None:
         """Ends the connection, and the cluster if it was made for it."""
         self._stack.close()
+
+
+def _check_file(path: str) -> None:
+    """Makes sure that a file names a scheduler: Dask itself would wait for its address to the end of its patience."""
+    if not os.path.exists(path):
+        raise OSError(f"there is no file {path}; has the scheduler been started?")
+    try:
+        with open(path, encoding="utf-8") as file:
+            told: Any = json.load(file)
+        _check_address(told["address"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"the file {path} names no scheduler ({type(error).__name__}: {_said(error)}); give the one that "
+            "`dask scheduler --scheduler-file` has written"
+        ) from error
+
+
+def _check_address(address: str) -> None:
+    """Makes sure that Dask knows the kind of an address: what it has begun with another, it takes long to end."""
+    scheme, mark, _ = address.partition("://")
+    known: Any = backends
+    if mark and scheme not in known:
+        raise ValueError(f"it knows no {scheme}://; give tcp://HOST:PORT")
 
 
 def _named(settings: DaskSettings) -> str:

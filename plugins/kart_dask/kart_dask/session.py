@@ -103,6 +103,8 @@ class DaskSession:
         if self._settings.ship:
             shipping.ship(client)
         check(client)
+        if not len(self._known):
+            _log.warning("the Dask scheduler %s has no workers yet; the run waits for one", connection.where)
         client.subscribe_topic(self._topic, self._heard)
         self._topics.append(self._topic)
         self._collector.start()

@@ -336,6 +336,24 @@ def test_two_places_of_the_cluster_are_refused(project: Any, monkeypatch: pytest
         kart.build(project.pipe.Leaf(i=1), executor="dask")
 
 
+@pytest.mark.parametrize("text", ["", "garbage", "{}", '{"address": 1}', '{"address": "http://127.0.0.1:1"}'])
+def test_a_scheduler_file_that_names_no_scheduler_is_said_at_once(
+    project: Any, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    Path("half.json").write_text(text)
+    monkeypatch.setenv("KART_DASK__SCHEDULER_FILE", "half.json")
+    with pytest.raises(kart.PluginError, match=r"half\.json names no scheduler"):
+        kart.build(project.pipe.Leaf(i=1), executor="dask")
+
+
+def test_an_address_of_a_kind_that_dask_does_not_know_is_said_at_once(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KART_DASK__ADDRESS", "http://127.0.0.1:8786")
+    with pytest.raises(kart.PluginError, match="it knows no http://; give tcp://HOST:PORT"):
+        kart.build(project.pipe.Leaf(i=1), executor="dask")
+
+
 def test_a_scheduler_file_that_is_not_there_is_named(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KART_DASK__SCHEDULER_FILE", "absent.json")
     with pytest.raises(kart.PluginError, match=r"there is no file absent\.json"):
