@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 import attrs
 
 from kart_core import config, host, running
+from kart_core.builtin import executors, local_store, seeders, serializers
 from kart_core.completeness import record_of
 from kart_core.config.runs import check_workers
 from kart_core.construction import check_setting, state_of
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     AnyTask = TaskOnKart[Any]
 
 _log = logging.getLogger("kart_core.build")
+
+# A run needs these, as a rule: they are imported here, and not in the middle of the first one.
+_ = (executors, local_store, seeders, serializers)
 
 _around: ContextVar[tuple[Scheduler, ...]] = ContextVar("kart_core.around", default=())  # one within the other
 
