@@ -137,6 +137,7 @@ class Futures(Plugin):
             Executor("forgetful", open=Forgetful),
             Executor("directed", open=Directed),
             Executor("late", open=Late),
+            Executor("silent", open=Silent),
         ]
 
 
@@ -160,6 +161,14 @@ class Late(Mute):
 
         super().submit(fn, *args, demand=demand).add_done_callback(settle)
         return future
+
+
+class Silent(Mute):
+    """Workers that run what they are given, and of which nothing is heard any more."""
+
+    def submit(self, fn: Callable[..., bytes], /, *args: bytes, demand: Demand) -> Future[bytes]:
+        super().submit(fn, *args, demand=demand)
+        return Future()
 
 
 class Directed(Pools):

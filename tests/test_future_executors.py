@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -505,6 +506,21 @@ def test_a_process_that_holds_a_task_is_kept_as_long_as_the_run(pipe: Any, monke
 
 
 OTHER = "import kart_core as kart, pipe; kart.build(pipe.WaitsAndCloses(), should_lock_run=True)"
+
+
+def test_what_has_run_counts_as_run_though_an_interrupt_took_its_news(pipe: Any) -> None:
+    def interrupt() -> None:
+        while len(list(Path("resources").rglob("*.json"))) < 2:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    report = run(*(pipe.Leaf(i=i) for i in range(2)), executor="silent")
+    interrupting.join()
+    assert report.interrupted
+    assert sorted(task.i for task in report.ran) == [0, 1]
+    assert report.unfinished == []
 
 
 def test_a_killed_worker_costs_its_task_one_try_and_nobody_else(pipe: Any, caplog: pytest.LogCaptureFixture) -> None:

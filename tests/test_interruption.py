@@ -285,3 +285,41 @@ def test_what_an_interrupted_run_had_to_kill_is_not_waited_for_by_the_next(proje
     project.write("kart.toml", "[leases]\nexpiry = 1000\n")
     done = project.python("deaf.py")
     assert (done.code, done.out) == (0, "1\n"), done.err
+
+
+LAST_LINES = """\
+import logging, os, signal, threading, time
+import kart_core as kart
+
+class Says(kart.TaskOnKart[int]):
+    i: int
+    def run(self) -> int:
+        open(f"begun{self.i}", "w").close()
+        while not os.path.exists("pressed"):
+            time.sleep(0.02)
+        time.sleep(0.1)  # until the run knows that it is to end
+        print("said", self.i)
+        logging.getLogger("mine").warning("logged %d", self.i)
+        return self.i
+
+def press():
+    while not (os.path.exists("begun1") and os.path.exists("begun2")):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)
+    open("pressed", "w").close()
+
+if __name__ == "__main__":
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        kart.build(Says(i=1), Says(i=2), workers=2)
+    except KeyboardInterrupt:
+        print("interrupted", len(kart.plan(Says(i=1), Says(i=2)).to_run))
+"""
+
+
+def test_what_tasks_print_and_log_while_an_interrupted_run_ends_is_shown(project: Any) -> None:
+    project.write("last_lines.py", LAST_LINES)
+    done = project.python("last_lines.py")
+    said = done.out.splitlines()
+    assert (sorted(said[:-1]), said[-1:]) == (["said 1", "said 2"], ["interrupted 0"]), done.err
+    assert all(f"logged {i}" in done.err for i in (1, 2)), done.err

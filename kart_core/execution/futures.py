@@ -32,7 +32,7 @@ from kart_core.records import fetch
 from kart_core.workspace import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kart_core.execution.interruption import Interruption
     from kart_core.execution.leases import Handed, Lease
@@ -569,6 +569,8 @@ class FuturesCrew:
     def finish(self, scheduler: Scheduler) -> None:
         """Ends an interrupted run: what has not begun is taken back, what runs is given a moment."""
         first = max(self._interruption.count, 1)
+        pieces = list(self._pieces)
+        self._hear_out(scheduler)
         for piece in list(self._pieces):
             if not piece.begun:
                 piece.work.cancel()
@@ -581,6 +583,8 @@ class FuturesCrew:
                 if key.data is not None:
                     self._interruption.heard()
             self._hear_out(scheduler)
+        if self._interruption.count <= first:
+            self._look_once_more(pieces, scheduler)
         left_running = sum(len(piece.taken) for piece in self._pieces if piece.begun)
         if left_running:
             _log.warning(
@@ -602,9 +606,36 @@ class FuturesCrew:
                     _log.debug("a piece of an interrupted run ended with %r", error)
                     continue
             for news in pickle.loads(data):
-                if news[0] in ("finished", "print", "log"):
+                if news[0] in ("begun", "finished", "print", "log"):
                     self._take(piece, news, scheduler, stored)
+                elif news[0] in ("failed", "returned"):
+                    for number in news[1] if news[0] == "returned" else [news[1]]:
+                        piece.taken.pop(number, None)
         self._look(stored, scheduler)
+
+    def _look_once_more(self, pieces: Iterable[_Piece], scheduler: Scheduler) -> None:
+        """Finds what has run of which no news came: an interrupt may have reached the engine's processes, too."""
+        for one in self._unseen:
+            if self._is_stored(one.node, int(one.attempt.rpartition("-")[2])):
+                scheduler.finished(one.node, one.seconds)
+        self._unseen.clear()
+        by_workspace: dict[Workspace, list[tuple[_Piece, int]]] = {}
+        for piece in pieces:
+            for number, node in piece.taken.items():
+                by_workspace.setdefault(node.resolved.workspace, []).append((piece, number))
+        for workspace, some in by_workspace.items():
+            nodes = [piece.taken[number] for piece, number in some]
+            paths = [node.resolved.record_path(node.unique_id) for node in nodes]
+            try:
+                with guarded(workspace, paths[0]):
+                    found = workspace.store.stat_many(paths)
+            except StorageError as error:
+                _log.warning("whether all that has run was heard of cannot be told: %s", error)
+                continue
+            for (piece, number), node, stat in zip(some, nodes, found, strict=True):
+                if stat is not None and self._is_stored(node, number):
+                    self._start(piece, number, scheduler)
+                    scheduler.finished(self._settle(piece, number), 0.0)
 
     def close(self) -> None:
         """Ends the session."""

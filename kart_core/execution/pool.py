@@ -503,15 +503,15 @@ class ProcessCrew:
     def _hear_out(self, link: _Link, scheduler: Scheduler) -> None:
         """As `_hear`, where nothing more is to begin and a worker's end is no failure of its task."""
         try:
-            news = [one for one in pickle.loads(link.process.receive()) if one[0] in ("finished", "failed", "returned")]
+            news = pickle.loads(link.process.receive())
         except (EOFError, OSError):
             link.process.kill()
             self._drop(link)
             return
         for one in news:
-            if one[0] == "finished":
+            if one[0] in ("finished", "print", "log"):
                 self._take(link, one, scheduler)
-            else:
+            elif one[0] in ("failed", "returned"):
                 for number in one[1] if one[0] == "returned" else [one[1]]:
                     link.taken.pop(number, None)
                     link.storing.discard(number)
