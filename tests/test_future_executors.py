@@ -18,6 +18,8 @@ import pytest
 import kart_core as kart
 from kart_core.building import RunReport, execute
 from kart_core.execution import futures
+from kart_core.execution.leases import leases
+from kart_core.workspace import open_workspace
 from tests.future_sessions import Futures, Pools, wait_for
 
 PIPE = """\
@@ -284,6 +286,14 @@ class AsksForSecretive(kart.TaskOnKart[int]):
         return (yield Secretive())
 
 
+class AsksLate(kart.TaskOnKart[int]):
+    def run(self):
+        Path("begun").touch()
+        time.sleep(0.6)
+        got = yield Leaf(i=1)
+        return got
+
+
 class AsksForNothingWithin(kart.TaskOnKart[int], timeout=100):
     def run(self):
         first = yield []
@@ -506,6 +516,20 @@ def test_a_process_that_holds_a_task_is_kept_as_long_as_the_run(pipe: Any, monke
 
 
 OTHER = "import kart_core as kart, pipe; kart.build(pipe.WaitsAndCloses(), should_lock_run=True)"
+
+
+def test_a_task_that_yields_while_its_run_ends_leaves_no_lease(pipe: Any) -> None:
+    def interrupt() -> None:
+        while not Path("begun").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    report = run(pipe.AsksLate())
+    interrupting.join()
+    assert report.interrupted
+    assert leases(open_workspace("resources")) == []
 
 
 def test_what_has_run_counts_as_run_though_an_interrupt_took_its_news(pipe: Any) -> None:

@@ -148,6 +148,7 @@ class FuturesCrew:
         self._locks = locks
         self._ledger = Ledger()
         self._pieces: set[_Piece] = set()
+        self._over: list[_Piece] = []  # ended after an interruption
         self._held: dict[int, _Waiting] = {}
         self._lent: set[Lease] = set()
         self._answered: list[tuple[int, bytes]] = []
@@ -600,6 +601,7 @@ class FuturesCrew:
             piece, data = self._happened.popleft()
             if data is None:
                 self._pieces.discard(piece)
+                self._over.append(piece)
                 try:
                     data = piece.work.result()
                 except BaseException as error:
@@ -611,6 +613,8 @@ class FuturesCrew:
                 elif news[0] in ("failed", "returned"):
                     for number in news[1] if news[0] == "returned" else [news[1]]:
                         piece.taken.pop(number, None)
+                elif news[0] == "asks" and (node := piece.taken.pop(news[1], None)) is not None and news[3] is not None:
+                    self._lent.add(adopt(node.resolved.workspace, news[3]))  # it is given back at the end
         self._look(stored, scheduler)
 
     def _look_once_more(self, pieces: Iterable[_Piece], scheduler: Scheduler) -> None:
@@ -641,7 +645,7 @@ class FuturesCrew:
         """Ends the session."""
         if self._outfit is not None:
             self._session.everywhere(leave, digest16(self._outfit))
-        for piece in self._pieces:
+        for piece in (*self._pieces, *self._over):
             for node in piece.taken.values():
                 self._release(node, piece)
         for held in self._held.values():
