@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import dask.config
 import distributed
 from distributed.comm.registry import backends
 
@@ -90,6 +91,7 @@ class Connection:
             processes=True,
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{_free(settings.dashboard_port)}",
+            preload=[*dask.config.get("distributed.worker.preload"), "kart_dask.aloof"],
         )
         self._stack.callback(cluster.close)
         return cluster
