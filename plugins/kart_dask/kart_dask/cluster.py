@@ -23,6 +23,7 @@ __all__ = ["Connection"]
 
 # What it has of types is not enough for a strict checker.
 _dask: Any = distributed
+_config: Any = dask.config
 
 
 class Connection:
@@ -91,7 +92,7 @@ class Connection:
             processes=True,
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{_free(settings.dashboard_port)}",
-            preload=[*dask.config.get("distributed.worker.preload"), "kart_dask.aloof"],
+            preload=[*_config.get("distributed.worker.preload"), "kart_dask.aloof"],
         )
         self._stack.callback(cluster.close)
         return cluster

@@ -166,6 +166,23 @@ def test_a_run_that_is_interrupted_leaves_nothing_running(on_dask: Any, project:
     _until(lambda: _is_gone(pid))
 
 
+def test_ctrl_c_in_a_terminal_leaves_the_workers_of_a_local_cluster_to_the_run(project: Any) -> None:
+    run = subprocess.Popen(
+        project.words("run", "pipe:Waits", "--executor", "dask", "--workers", "1"),
+        **project.how(None),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    _until(lambda: list(Path().glob("begun-go-*")))
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the whole group in its foreground
+    Path("go").touch()
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    assert "Traceback" not in err, err
+    assert ": 1 ran, 0 reused" in out, out + err
+
+
 KILLED = """\
 import os
 import kart_core as kart
