@@ -286,6 +286,13 @@ class AsksForSecretive(kart.TaskOnKart[int]):
         return (yield Secretive())
 
 
+class Cancelled(kart.TaskOnKart[int]):
+    def run(self) -> int:
+        import asyncio
+
+        raise asyncio.CancelledError("in a coroutine")
+
+
 class AsksLate(kart.TaskOnKart[int]):
     def run(self):
         Path("begun").touch()
@@ -689,3 +696,9 @@ def test_a_run_in_one_process_imports_nothing_of_it(pipe: Any, project: Any) -> 
     project.write("inline.py", INLINE)
     done = project.python("inline.py")
     assert done.out == "[]\n", done.err
+
+
+def test_a_cancelled_coroutine_is_the_failure_of_its_task_alone(pipe: Any) -> None:
+    report = run(pipe.Cancelled(), pipe.Leaf(i=1))
+    assert [type(error).__name__ for error in report.failures.values()] == ["CancelledError"]
+    assert [task.i for task in report.ran] == [1]

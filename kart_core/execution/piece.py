@@ -248,7 +248,9 @@ class Home:
         clock = time.perf_counter()
         try:
             done = work()
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # SystemExit and CancelledError too are failures of the task alone
             _end_of_lines()
             self._news.add("failed", number, time.perf_counter() - clock, pack(error))
             self._news.flush()  # what comes next may take the process with it, and would be blamed for this
